@@ -1,0 +1,58 @@
+"""The columns of an account: one row of int64 per account, row number = account number (row 0 is never used).
+
+Only the kernel and the pure functions beside it write here, and only while an entry is applied; so the rows are the
+same bytes on every node.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+
+class Column(IntEnum):
+    LEDGER = 0  # currency, ISO 4217 number; 0 = the row is not in use
+    KIND = 1  # AccountKind
+    FLAGS = 2  # AccountFlag
+    OVERDRAFT_LIMIT = 3  # minor units that debits may exceed credits by
+    DEBITS_POSTED = 4
+    CREDITS_POSTED = 5
+    DEBITS_PENDING = 6
+    CREDITS_PENDING = 7
+    LAST_REFERENCE = 8  # head of the account's linked history, 0 = none
+    CREATED_NS = 9
+    PIN_TRIES = 10  # wrong tries since the last right one
+    PIN_VERIFIER_0 = 11  # HMAC-SHA256, four words; all zero = no PIN set
+    PIN_VERIFIER_1 = 12
+    PIN_VERIFIER_2 = 13
+    PIN_VERIFIER_3 = 14
+    PIN_SET_NS = 15
+    FEATURES = 16  # first of the fraud feature columns, owned by node/ledger/features
+
+
+COLUMN_COUNT = 48  # 384 bytes an account
+
+
+class AccountFlag(IntFlag):
+    DEBITS_MUST_NOT_EXCEED_CREDITS = 1
+    FROZEN = 2  # no transfer in or out, except the end of pending ones
+    CLOSED = 4  # no transfer at all, for ever
+    PIN_LOCKED = 8  # too many wrong tries
+
+
+class AccountKind(IntEnum):
+    CUSTOMER = 1
+    TILL = 2  # merchant
+    PAYBILL = 3  # biller
+    AGENT = 4
+    ISSUANCE = 5  # the trust account that e-money is issued from
+    FEE_REVENUE = 6
+    EXCISE_DUTY = 7
+    AIRTIME = 8  # the airtime provider
+    LIQUIDITY = 9  # cross-border
+    SUSPENSE = 10
+    OTHER = 11
+
+
+HANDLE_KEYS = ("msisdn", "till", "paybill", "agent", "walletid", "system")
+"""Known handle keys; `system` names the operator's own accounts per ledger: KES/fees, KES/excise, KES/airtime,
+KES/issuance."""

@@ -1,0 +1,151 @@
+"""What the ledger answers: each status is a sentence about one rule, in order of precedence (the first one broken
+wins). The numbers are on disk and on the wire: statuses are only ever added, at the end of their section's gap."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    OK = 0
+    # the chain (10)
+    LINKED_CHAIN_FAILED = 10  # another member of the chain broke a rule
+    LINKED_CHAIN_LEFT_OPEN = 11  # the batch ended inside a chain
+    # the id (20)
+    ID_MUST_NOT_BE_ZERO = 20
+    ID_MUST_NOT_BE_ALL_ONES = 21
+    ID_USED_FOR_ANOTHER_TRANSFER = 22
+    ID_USED_OUTSIDE_THIS_CHAIN = 23  # a member was seen before, but not as part of this very chain
+    # the record (30)
+    RESERVED_MUST_BE_ZERO = 30
+    FLAGS_UNKNOWN = 31
+    FLAGS_EXCLUDE_EACH_OTHER = 32
+    AMOUNT_MUST_NOT_BE_NEGATIVE = 33
+    AMOUNT_MUST_NOT_BE_ZERO = 34
+    CODE_MUST_NOT_BE_ZERO = 35
+    LEDGER_MUST_NOT_BE_ZERO = 36
+    DEBIT_ACCOUNT_MUST_NOT_BE_ZERO = 37
+    CREDIT_ACCOUNT_MUST_NOT_BE_ZERO = 38
+    ACCOUNTS_MUST_DIFFER = 39
+    TIMEOUT_ONLY_WITH_PENDING = 40
+    PENDING_ID_ONLY_WITH_POST_OR_VOID = 41
+    PENDING_ID_MUST_NOT_BE_ZERO = 42
+    PENDING_ID_MUST_DIFFER_FROM_ID = 43
+    # the pending transfer (60)
+    PENDING_TRANSFER_NOT_FOUND = 60
+    PENDING_TRANSFER_WAS_REFUSED = 61
+    TRANSFER_IS_NOT_PENDING = 62
+    PENDING_TRANSFER_HAS_ANOTHER_DEBIT_ACCOUNT = 63
+    PENDING_TRANSFER_HAS_ANOTHER_CREDIT_ACCOUNT = 64
+    PENDING_TRANSFER_HAS_ANOTHER_LEDGER = 65
+    PENDING_TRANSFER_ALREADY_POSTED = 66
+    PENDING_TRANSFER_ALREADY_VOIDED = 67
+    PENDING_TRANSFER_EXPIRED = 68
+    AMOUNT_EXCEEDS_PENDING_AMOUNT = 69
+    VOID_AMOUNT_MUST_BE_ZERO_OR_PENDING_AMOUNT = 70
+    # the accounts (80)
+    DEBIT_ACCOUNT_NOT_FOUND = 80
+    CREDIT_ACCOUNT_NOT_FOUND = 81
+    ACCOUNTS_HAVE_DIFFERENT_LEDGERS = 82
+    LEDGER_DIFFERS_FROM_ACCOUNTS = 83
+    DEBIT_ACCOUNT_CLOSED = 84
+    CREDIT_ACCOUNT_CLOSED = 85
+    DEBIT_ACCOUNT_FROZEN = 86
+    CREDIT_ACCOUNT_FROZEN = 87
+    # the sums (100)
+    DEBITS_PENDING_OVERFLOW = 100
+    CREDITS_PENDING_OVERFLOW = 101
+    DEBITS_POSTED_OVERFLOW = 102
+    CREDITS_POSTED_OVERFLOW = 103
+    DEBITS_OVERFLOW = 104  # posted + pending
+    CREDITS_OVERFLOW = 105
+    EXPIRY_OVERFLOW = 106
+    DEBITS_EXCEED_CREDITS = 107  # available balance + overdraft limit is less than the amount
+
+
+class CommandStatus(IntEnum):
+    """Outcomes of the commands that are not transfers (accounts, handles, flags, PIN)."""
+
+    OK = 0
+    EXISTS = 1  # the same request was applied before: this is that outcome
+    REQUEST_ID_MUST_NOT_BE_ZERO = 10
+    REQUEST_ID_USED_FOR_ANOTHER_REQUEST = 11
+    COMMAND_UNKNOWN = 12
+    LEDGER_UNKNOWN = 20
+    KIND_UNKNOWN = 21
+    FLAGS_UNKNOWN = 22
+    OVERDRAFT_LIMIT_MUST_NOT_BE_NEGATIVE = 23
+    HANDLE_KEY_UNKNOWN = 24
+    HANDLE_VALUE_MALFORMED = 25
+    HANDLE_USED_BY_ANOTHER_ACCOUNT = 26
+    HANDLES_TOO_MANY = 27
+    NAME_TOO_LONG = 28
+    ACCOUNT_NOT_FOUND = 29
+    ACCOUNT_CLOSED = 30
+    ACCOUNT_HAS_BALANCE = 31  # only an account with nothing posted and nothing reserved can be closed
+    ACCOUNTS_TOO_MANY = 32
+    PIN_VERIFIER_MALFORMED = 33
+
+
+class PaymentStatus(IntEnum):
+    """Why a payment was refused before any money was proposed to move; OK = its transfers decide."""
+
+    OK = 0
+    PAYMENT_ID_MUST_NOT_BE_ZERO = 1
+    PAYMENT_ID_USED_FOR_ANOTHER_PAYMENT = 2
+    KIND_UNKNOWN = 3
+    AMOUNT_MUST_BE_POSITIVE = 4
+    AMOUNT_OUTSIDE_TARIFF = 5  # below the minimum or above the maximum of the tariff
+    REFERENCE_MALFORMED = 6
+    PAYER_NOT_FOUND = 7
+    PAYEE_NOT_FOUND = 8
+    PAYER_IS_PAYEE = 9
+    CURRENCY_DIFFERS = 10
+    PAYER_CLOSED = 11
+    PAYER_FROZEN = 12
+    PAYEE_CLOSED = 13
+    PAYEE_FROZEN = 14
+    PIN_NOT_SET = 15
+    PIN_MALFORMED = 16
+    PIN_LOCKED = 17
+    PIN_WRONG = 18
+    PIN_WRONG_AND_NOW_LOCKED = 19
+    INSUFFICIENT_FUNDS = 20
+    REFUSED_BY_FRAUD_CHECK = 21
+    HELD_FOR_REVIEW = 22  # the money is reserved; an analyst posts or voids it
+    REFUSED_BY_LEDGER = 23  # a leg broke another rule: see its transfer status
+    TARIFF_MISSING = 24  # the operator has no tariff for this kind, currency and day
+
+
+class PaymentKind(IntEnum):
+    SEND_MONEY = 1
+    PAY_TILL = 2
+    PAY_BILL = 3
+    BUY_AIRTIME = 4
+    CHECK_BALANCE = 5  # no money moves; counted PIN tries only
+
+
+class TransferCode(IntEnum):
+    """Codes that the platform itself uses; clients of the raw ledger may use any above 1,000."""
+
+    ISSUE = 1  # e-money issued against the trust account
+    PRINCIPAL = 2
+    FEE = 3
+    EXCISE_DUTY = 4
+    COMMISSION = 5
+    AIRTIME = 6
+
+
+class PinVerdict(IntEnum):
+    NOT_CHECKED = 0
+    RIGHT = 1
+    WRONG = 2
+
+
+class FraudDecision(IntEnum):
+    NOT_SCORED = 0
+    ALLOW = 1
+    HOLD = 2
+    REFUSE = 3
+    ALLOW_UNSCORED = 4  # the sidecar did not answer; small amount, passed on rules alone
+    HOLD_UNSCORED = 5  # the sidecar did not answer; held by policy
