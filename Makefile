@@ -12,4 +12,4 @@ help:  ## show the commands
 PROTOS := $(shell find proto/kibubu -name '*.proto')
 proto:  ## regenerate the stubs under proto/gen
 	rm -rf proto/gen/kibubu
-	$(PY) -m grpc_tools.protoc -I proto --python_out=proto/gen --grpc_python_out=proto/gen --mypy_out=proto/gen --mypy_grpc_out=proto/gen $(PROTOS)
+	PATH="$(VENV)/bin:$$PATH" $(PY) -m grpc_tools.protoc -I proto --python_out=proto/gen --grpc_python_out=proto/gen --mypy_out=proto/gen --mypy_grpc_out=proto/gen $(PROTOS)

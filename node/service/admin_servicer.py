@@ -1,0 +1,91 @@
+"""AdminService: status, state hash, verification. Operators only."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
+from node.consensus.contract import Consensus
+from node.service.config import NodeConfig
+from node.service.guard import Guard
+from node.service.metrics import RateMeter
+from node.storage.ledger_store import LedgerStore
+
+
+class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
+    def __init__(
+        self,
+        config: NodeConfig,
+        consensus: Consensus,
+        store: LedgerStore,
+        guard: Guard,
+        rate: RateMeter,
+        queue_length: Callable[[], int],
+    ) -> None:
+        self._config = config
+        self._consensus = consensus
+        self._store = store
+        self._guard = guard
+        self._rate = rate
+        self._queue_length = queue_length
+        self._started_at = time.monotonic()
+
+    async def GetStatus(  # noqa: N802
+        self, request: admin_pb2.GetStatusRequest, context: Any
+    ) -> admin_pb2.GetStatusResponse:
+        async with self._guard.call("GetStatus", context):
+            status = self._consensus.status()
+            # The pair belongs together: read the hash of the very position that is reported.
+            position = self._store.applied_position
+            return admin_pb2.GetStatusResponse(
+                node_id=self._config.node_id,
+                cluster_id=self._config.cluster_id,
+                role=status.role if status.role != "leader" or status.ready else "candidate",
+                term=status.term,
+                leader_id=status.leader_id,
+                leader_address=self._config.api_address_of(status.leader_id),
+                last_index=status.last_index,
+                commit_position=status.commit_position,
+                applied_position=position,
+                durable_position=status.durable_position,
+                chain_hash=self._store.chain_hash_at(position) or b"",
+                transfers_total=self._store.transfers_total,
+                accounts_total=self._store.accounts_total,
+                transfers_per_second=self._rate.per_second(),
+                queue_length=self._queue_length(),
+                peers_connected=status.peers_connected,
+                uptime_ms=int((time.monotonic() - self._started_at) * 1_000),
+            )
+
+    async def GetStateHash(  # noqa: N802
+        self, request: admin_pb2.GetStateHashRequest, context: Any
+    ) -> admin_pb2.GetStateHashResponse:
+        async with self._guard.call("GetStateHash", context):
+            position = request.position or self._store.applied_position
+            found = self._store.chain_hash_at(position)
+            is_now = position == self._store.applied_position
+            return admin_pb2.GetStateHashResponse(
+                position=position,
+                chain_hash=found or b"",
+                found=found is not None,
+                state_hash=self._store.state_hash() if is_now else b"",
+            )
+
+    async def Verify(  # noqa: N802
+        self, request: admin_pb2.VerifyRequest, context: Any
+    ) -> admin_pb2.VerifyResponse:
+        async with self._guard.call("Verify", context):
+            report = await asyncio.to_thread(self._store.verify)
+            return admin_pb2.VerifyResponse(
+                ok=report.ok,
+                position=report.position,
+                batches=report.batches,
+                transfers=report.transfers,
+                accounts=report.accounts,
+                problems=report.problems,
+                chain_hash=report.chain_hash,
+                state_hash=report.state_hash,
+            )

@@ -1,0 +1,115 @@
+"""The node's configuration file (TOML), read once at start; every mistake names its key."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+class ConfigError(Exception):
+    """The configuration file breaks a rule; the message names the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    node_id: str
+    peer_address: str
+    api_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPaths:
+    ca: Path
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    node_id: str
+    cluster_id: str
+    data_dir: Path
+    api_address: str
+    peer_address: str
+    metrics_address: str
+    peers: tuple[Peer, ...]  # the others, without this node
+    tls: TlsPaths
+    pin_key_file: Path
+    tariff_path: Path | None
+    fraud_address: str = ""
+    fraud_deadline_ms: int = 50
+    unscored_allow_max_minor: int = 100_000
+    map_gib: int = 64
+    checkpoint_interval_s: float = 5.0
+    raft: dict[str, Any] = field(default_factory=dict)
+
+    def api_address_of(self, node_id: str) -> str:
+        if node_id == self.node_id:
+            return self.api_address
+        return next((peer.api_address for peer in self.peers if peer.node_id == node_id), "")
+
+
+def _get(table: dict[str, Any], path: str, kind: type, default: Any = None) -> Any:
+    value: Any = table
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+        if value is None:
+            if default is not None:
+                return default
+            raise ConfigError(f"{path}: missing")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"{path}: must be {kind.__name__}, is {value!r}")
+    return value
+
+
+def _address(table: dict[str, Any], path: str, default: str | None = None) -> str:
+    value = str(_get(table, path, str, default))
+    host, _, port = value.rpartition(":")
+    if value and (not host or not port.isdecimal() or not 0 <= int(port) <= 65_535):
+        raise ConfigError(f"{path}: must be host:port, is {value!r}")
+    return value
+
+
+def load_config(path: Path) -> NodeConfig:
+    """Raises ConfigError; relative paths are taken from the file's folder."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    base = path.parent
+
+    def file(key: str) -> Path:
+        return base / str(_get(table, key, str))
+
+    node_id = str(_get(table, "node_id", str))
+    peers = []
+    for number, raw in enumerate(_get(table, "peers", list, [])):
+        peer = Peer(*(str(_get(raw, key, str)) for key in ("node_id", "peer_address", "api_address")))
+        if peer.node_id in {node_id, *(p.node_id for p in peers)}:
+            raise ConfigError(f"peers[{number}].node_id: {peer.node_id!r} is there twice")
+        peers.append(peer)
+    if len(peers) + 1 not in (1, 3, 5):
+        raise ConfigError(f"peers: a cluster has 1, 3 or 5 nodes, not {len(peers) + 1}")
+    tariff = _get(table, "tariff.file", str, "")
+    return NodeConfig(
+        node_id=node_id,
+        cluster_id=str(_get(table, "cluster_id", str)),
+        data_dir=file("data_dir"),
+        api_address=_address(table, "listen.api"),
+        peer_address=_address(table, "listen.peer"),
+        metrics_address=_address(table, "listen.metrics"),
+        peers=tuple(peers),
+        tls=TlsPaths(file("tls.ca"), file("tls.cert"), file("tls.key")),
+        pin_key_file=file("pin.key_file"),
+        tariff_path=base / tariff if tariff else None,
+        fraud_address=_address(table, "fraud.address", ""),
+        fraud_deadline_ms=_get(table, "fraud.deadline_ms", int, 50),
+        unscored_allow_max_minor=_get(table, "fraud.unscored_allow_max_minor", int, 100_000),
+        map_gib=_get(table, "ledger.map_gib", int, 64),
+        checkpoint_interval_s=_get(table, "ledger.checkpoint_interval_s", float, 5.0),
+        raft=_get(table, "raft", dict, {}),
+    )

@@ -1,0 +1,46 @@
+"""What every call goes through: leadership, errors to gRPC codes, counting. One place, so that no servicer guesses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from node.consensus.contract import Consensus
+from node.service.errors import NotAppliedError, ServiceError
+from node.service.metrics import NodeMetrics
+
+_log = logging.getLogger("kibubu.service")
+
+
+class Guard:
+    def __init__(self, consensus: Consensus, metrics: NodeMetrics, leader_address: Callable[[], str]) -> None:
+        self._consensus = consensus
+        self._metrics = metrics
+        self._leader_address = leader_address
+
+    def check_leader(self) -> None:
+        """Raises NotAppliedError unless this node is a leader that has applied an entry of its own term."""
+        if not self._consensus.status().ready:
+            raise NotAppliedError("this node is not the leader; nothing was applied", self._leader_address())
+
+    @asynccontextmanager
+    async def call(self, method: str, context: Any, *, leader_only: bool = False) -> AsyncIterator[None]:
+        try:
+            if leader_only:
+                self.check_leader()
+            yield
+        except ServiceError as error:
+            self._metrics.calls.labels(method, error.code.name).inc()
+            context.set_trailing_metadata(error.trailing_metadata())
+            await context.abort(error.code, str(error))
+        except Exception as error:
+            # Never the request's content: it may hold a PIN or a number. Nothing is known of the outcome.
+            _log.exception("call %s failed: %s", method, type(error).__name__)
+            self._metrics.calls.labels(method, "INTERNAL").inc()
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "internal error; ask again with the same id")
+        else:
+            self._metrics.calls.labels(method, "OK").inc()

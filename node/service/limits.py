@@ -1,0 +1,23 @@
+"""Every named maximum of the service in one place: queues, batches, pages, texts."""
+
+from __future__ import annotations
+
+from node.ledger.records import BATCH_TRANSFERS_MAX
+
+TRANSFERS_IN_CALL_MAX = BATCH_TRANSFERS_MAX
+QUEUED_TRANSFERS_MAX = 64 * 1_024  # beyond it a call is answered RESOURCE_EXHAUSTED at once
+QUEUED_COMMANDS_MAX = 16 * 1_024
+QUEUED_PAYMENTS_MAX = 8 * 1_024
+ENTRIES_IN_FLIGHT_MAX = 4  # proposed and not yet applied: more only delay what comes behind them
+COMMANDS_IN_CALL_MAX = 1_000
+PAYMENTS_IN_CALL_MAX = 512
+PAYMENTS_IN_SCORE_MAX = 1_024
+WAITING_PER_ACCOUNT_MAX = 16  # payments of one payer that wait while one PIN try is being decided
+LOOKUPS_IN_CALL_MAX = 1_000
+STATEMENT_PAGE_MAX = 1_000
+STATEMENT_PAGE_DEFAULT = 50
+NARRATIVE_BYTES_MAX = 32
+REFERENCE_BYTES_MAX = 20
+NAME_BYTES_MAX = 64
+OUTCOME_WAIT_S = 5.0  # then the outcome is reported as unknown
+READ_WAIT_S = 2.0
