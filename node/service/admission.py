@@ -117,8 +117,10 @@ class Admission:
         commands: Sequence[raft_pb2.Command] = (),
         payments: bytes | bytearray = b"",
         transfers: bytes | memoryview = b"",
+        wait_s: float | None = OUTCOME_WAIT_S,
     ) -> Applied:
-        """Propose and wait. Raises NotAppliedError, QueueFullError or UnknownOutcomeError."""
+        """Propose and wait; wait_s None = until the engine knows. Raises NotAppliedError, QueueFullError or
+        UnknownOutcomeError."""
         future: asyncio.Future[Applied] = self._loop.create_future()
         command_bytes = sum(command.ByteSize() + 8 for command in commands)
         item = _Item(commands, command_bytes, payments, transfers, future, time.perf_counter())
@@ -134,7 +136,7 @@ class Admission:
         self._waiting.append(item)
         self._wake()
         try:
-            return await asyncio.wait_for(future, OUTCOME_WAIT_S)
+            return await asyncio.wait_for(future, wait_s)
         except TimeoutError:
             raise UnknownOutcomeError("no outcome in time; ask again with the same id") from None
 

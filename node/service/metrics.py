@@ -40,6 +40,7 @@ class NodeMetrics:
         self.payments = Counter(
             "kibubu_payments", "Payments answered by this node", ["kind", "outcome"], registry=registry
         )
+        self.pin_wrong = Counter("kibubu_pin_wrong", "Wrong PIN tries", registry=registry)
         self.fraud_decisions = Counter(
             "kibubu_fraud_decisions", "Fraud decisions made by this node", ["decision"], registry=registry
         )

@@ -1,0 +1,93 @@
+"""PaymentsService: what the USSD edge and operators call. Quotes read, payments go through the desk."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
+from node.ledger.columns import Column
+from node.ledger.statuses import PaymentStatus
+from node.service.codec import id_from_bytes
+from node.service.errors import InvalidRequestError, ServiceError
+from node.service.guard import Guard
+from node.service.limits import PAYMENTS_IN_CALL_MAX
+from node.service.payment_book import PaymentBook
+from node.service.payment_desk import PaymentDesk
+from node.service.reads import ReadBarrier
+
+
+class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
+    def __init__(self, book: PaymentBook, desk: PaymentDesk, barrier: ReadBarrier, guard: Guard) -> None:
+        self._book = book
+        self._desk = desk
+        self._barrier = barrier
+        self._guard = guard
+
+    async def QuotePayment(  # noqa: N802
+        self, request: payments_pb2.QuotePaymentRequest, context: Any
+    ) -> payments_pb2.QuotePaymentResponse:
+        async with self._guard.call("QuotePayment", context):
+            await self._barrier()
+            return self._book.quote(request.payment)
+
+    async def MakePayment(  # noqa: N802
+        self, request: payments_pb2.MakePaymentRequest, context: Any
+    ) -> payments_pb2.MakePaymentResponse:
+        async with self._guard.call("MakePayment", context, leader_only=True):
+            return payments_pb2.MakePaymentResponse(outcome=await self._pay(request))
+
+    async def MakePayments(  # noqa: N802
+        self, request: payments_pb2.MakePaymentsRequest, context: Any
+    ) -> payments_pb2.MakePaymentsResponse:
+        async with self._guard.call("MakePayments", context, leader_only=True):
+            if len(request.payments) > PAYMENTS_IN_CALL_MAX:
+                raise InvalidRequestError(
+                    f"payments: at most {PAYMENTS_IN_CALL_MAX} in one call, is {len(request.payments)}"
+                )
+            items = await asyncio.gather(*(self._item(payment) for payment in request.payments))
+            return payments_pb2.MakePaymentsResponse(items=items)
+
+    async def _item(self, request: payments_pb2.MakePaymentRequest) -> payments_pb2.MakePaymentsResponse.Item:
+        try:
+            return payments_pb2.MakePaymentsResponse.Item(outcome=await self._pay(request))
+        except ServiceError as error:
+            code = error.code.value[0]
+            return payments_pb2.MakePaymentsResponse.Item(error_code=code, error_message=str(error))
+
+    async def _pay(self, request: payments_pb2.MakePaymentRequest) -> payments_pb2.Outcome:
+        payment_id = id_from_bytes(request.payment.payment_id, "payment.payment_id")
+        draft = self._book.draft(payment_id, request.payment)
+        if isinstance(draft, PaymentStatus):
+            return self._book.refusal(draft)
+        return await self._desk.decide(draft, request.pin)
+
+    async def LookupPayment(  # noqa: N802
+        self, request: payments_pb2.LookupPaymentRequest, context: Any
+    ) -> payments_pb2.LookupPaymentResponse:
+        async with self._guard.call("LookupPayment", context):
+            payment_id = id_from_bytes(request.payment_id, "payment_id")
+            await self._barrier()
+            return self._book.lookup(payment_id)
+
+    async def CheckBalance(  # noqa: N802
+        self, request: payments_pb2.CheckBalanceRequest, context: Any
+    ) -> payments_pb2.CheckBalanceResponse:
+        async with self._guard.call("CheckBalance", context, leader_only=True):
+            request_id = id_from_bytes(request.request_id, "request_id")
+            draft = self._book.balance_draft(request_id, request.msisdn, request.currency)
+            if isinstance(draft, PaymentStatus):
+                return payments_pb2.CheckBalanceResponse(status=draft, status_name=draft.name.lower())
+            outcome = await self._desk.decide(draft, request.pin)
+            response = payments_pb2.CheckBalanceResponse(
+                status=outcome.status, status_name=outcome.status_name, pin_tries_left=outcome.pin_tries_left
+            )
+            if outcome.status == PaymentStatus.OK:
+                response.as_of_position = await self._barrier()
+                row = self._book.columns[draft.payer_account].copy()
+                response.balance_minor = int(row[Column.CREDITS_POSTED] - row[Column.DEBITS_POSTED])
+                response.available_minor = response.balance_minor - int(row[Column.DEBITS_PENDING])
+                response.name = self._book.name_of(draft.payer_account)
+            return response
+
+

@@ -1,0 +1,176 @@
+"""The one place that constructs a node and connects its parts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, start_http_server
+
+from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
+from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
+from node.consensus.engine import RaftEngine
+from node.consensus.settings import ConsensusConfig
+from node.consensus.transport import GrpcPeerTransport
+from node.payments.tariffs import load_tariffs
+from node.service.admin_servicer import AdminServicer
+from node.service.admission import Admission
+from node.service.auth import RoleInterceptor, server_options
+from node.service.config import NodeConfig
+from node.service.fraud_client import FraudClient
+from node.service.guard import Guard
+from node.service.ledger_servicer import LedgerServicer
+from node.service.metrics import EngineCollector, NodeMetrics, RateMeter
+from node.service.payment_book import PaymentBook
+from node.service.payment_desk import PaymentDesk
+from node.service.payments_servicer import PaymentsServicer
+from node.service.reads import ReadBarrier
+from node.service.tls import load_channel_credentials, load_server_credentials
+from node.storage.ledger_store import LedgerStore, StoreConfig
+from node.storage.raft_log import RaftLog
+
+_log = logging.getLogger("kibubu.node")
+_STOP_GRACE_S = 2.0
+_RATE_SAMPLE_S = 1.0
+_SWITCH_INTERVAL_S = 0.001  # the engine's thread and the service's loop hand the GIL to and fro
+
+
+class KeyFileError(Exception):
+    """The PIN key file is missing, too short, or readable by others."""
+
+
+def read_key(path: Path) -> bytes:
+    """The key that PIN verifiers are made with: at least 32 bytes, a file that only its owner can read."""
+    try:
+        mode = path.stat().st_mode
+        key = path.read_bytes()
+    except OSError as error:
+        raise KeyFileError(f"pin.key_file: {error}") from error
+    if mode & 0o077:
+        raise KeyFileError(f"pin.key_file: {path} may be read by others (mode {mode & 0o777:o}); make it 0400")
+    if len(key) < 32:
+        raise KeyFileError(f"pin.key_file: {path} has {len(key)} bytes, at least 32 are needed")
+    return key
+
+
+class Node:
+    """Everything of one process that lives as long as it does."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._config = config
+        self._pin_key = read_key(config.pin_key_file)
+        self._tariffs = load_tariffs(config.tariff_path)
+        self._store = LedgerStore(
+            config.data_dir / "ledger",
+            StoreConfig(
+                cluster_id=config.cluster_id,
+                node_id=config.node_id,
+                map_bytes=config.map_gib << 30,
+                checkpoint_interval_s=config.checkpoint_interval_s,
+            ),
+        )
+        self._engine = build_engine(config, self._store)
+        self._registry = CollectorRegistry()
+        self._metrics = NodeMetrics(self._registry)
+        self._rate = RateMeter(lambda: self._store.transfers_total)
+        self._health = health.aio.HealthServicer()
+        self._stopping = asyncio.Event()
+
+    def _leader_address(self) -> str:
+        return self._config.api_address_of(self._engine.status().leader_id)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        server, fraud = self._build_server()
+        self._engine.start()
+        await server.start()
+        _log.info("node %s of %s serves on %s", self._config.node_id, self._config.cluster_id, self._config.api_address)
+        watch = asyncio.create_task(self._watch())
+        await self._stopping.wait()
+        watch.cancel()
+        await self._health.enter_graceful_shutdown()
+        await server.stop(_STOP_GRACE_S)
+        if fraud is not None:
+            await fraud.close()
+        await asyncio.to_thread(self._engine.stop)
+        await asyncio.to_thread(self._store.close)
+
+    def _build_server(self) -> tuple[grpc.aio.Server, FraudClient | None]:
+        config, metrics = self._config, self._metrics
+        guard = Guard(self._engine, metrics, self._leader_address)
+        admission = Admission(self._engine, metrics, leader_address=self._leader_address)
+        barrier = ReadBarrier(self._engine, self._leader_address)
+        fraud = build_fraud_client(config, metrics)
+        book = PaymentBook(self._store, self._tariffs, self._pin_key)
+        desk = PaymentDesk(
+            book, admission, fraud, metrics, unscored_allow_max_minor=config.unscored_allow_max_minor
+        )
+        self._registry.register(
+            EngineCollector(
+                self._engine.status,
+                lambda: self._store.transfers_by_outcome,
+                lambda: self._store.accounts_total,
+                lambda: admission.queue_length,
+            )
+        )
+        server = grpc.aio.server(interceptors=(RoleInterceptor(),), options=server_options())
+        ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
+            LedgerServicer(self._store, admission, barrier, guard, self._pin_key), server
+        )
+        payments_pb2_grpc.add_PaymentsServiceServicer_to_server(PaymentsServicer(book, desk, barrier, guard), server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(
+            AdminServicer(config, self._engine, self._store, guard, self._rate, lambda: admission.queue_length), server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(_service_names(), server)
+        credentials = load_server_credentials(config.tls.ca, config.tls.cert, config.tls.key)
+        if server.add_secure_port(config.api_address, credentials) == 0:
+            raise OSError(f"listen.api: cannot listen on {config.api_address}")
+        return server, fraud
+
+    async def _watch(self) -> None:
+        """Once a second: the rate for the status table, and health, which is SERVING while a leader is known."""
+        while True:
+            self._rate.sample()
+            serving = bool(self._engine.status().leader_id)
+            state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+            await self._health.set("", state)
+            await asyncio.sleep(_RATE_SAMPLE_S)
+
+    def serve_metrics(self) -> None:
+        host, _, port = self._config.metrics_address.rpartition(":")
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+            self._registry.register(collector)
+        start_http_server(int(port), host, registry=self._registry)
+
+
+def _service_names() -> tuple[str, ...]:
+    files = (ledger_pb2, payments_pb2, admin_pb2)
+    names = (service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
+    return (*names, reflection.SERVICE_NAME)
+
+
+def run(config: NodeConfig) -> int:
+    """Runs a node until SIGTERM; 0 = stopped as asked, 2 = wrong configuration or data folder."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    try:
+        return asyncio.run(_run(config))
+    except (KeyFileError, OSError) as error:
+        print(f"kibubu node: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+
+
+async def _run(config: NodeConfig) -> int:
+    node = Node(config)
+    node.serve_metrics()
+    await node.run()
+    return 0
