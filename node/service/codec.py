@@ -119,5 +119,3 @@ _REPLY_FIELDS = (
 
 def status_name(status: int) -> str:
     return _STATUS_NAMES.get(status, "unknown")
-
-

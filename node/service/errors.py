@@ -1,10 +1,10 @@
 """How the service says that a request has no business answer, and how that becomes a gRPC status.
 
-    ServiceError
-    +-- NotAppliedError      surely nothing happened: retry as you like      UNAVAILABLE
-    |   +-- QueueFullError   this node has all the work it can take          RESOURCE_EXHAUSTED
-    +-- UnknownOutcomeError  it may have happened: ask again, same id        DEADLINE_EXCEEDED
-    +-- InvalidRequestError  the request breaks a rule of its form           INVALID_ARGUMENT
+ServiceError
++-- NotAppliedError      surely nothing happened: retry as you like      UNAVAILABLE
+|   +-- QueueFullError   this node has all the work it can take          RESOURCE_EXHAUSTED
++-- UnknownOutcomeError  it may have happened: ask again, same id        DEADLINE_EXCEEDED
++-- InvalidRequestError  the request breaks a rule of its form           INVALID_ARGUMENT
 """
 
 from __future__ import annotations

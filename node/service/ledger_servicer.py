@@ -143,9 +143,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             case "set_pin":
                 _check_pin(update.set_pin, f"{field}.set_pin")
                 verifier = pin_rules.verifier(self._pin_key, number, update.set_pin)
-                command.set_pin_verifier.CopyFrom(
-                    raft_pb2.SetPinVerifier(account_number=number, pin_verifier=verifier)
-                )
+                command.set_pin_verifier.CopyFrom(raft_pb2.SetPinVerifier(account_number=number, pin_verifier=verifier))
             case "set_name":
                 _check_name(update.set_name, f"{field}.set_name")
                 command.set_name.CopyFrom(raft_pb2.SetName(account_number=number, name=update.set_name))
@@ -311,5 +309,3 @@ def _stored_message(stored: StoredTransfer | None) -> ledger_pb2.StoredTransfer:
             credit_available_minor=int(outcome["credit_available_minor"]),
         ),
     )
-
-

@@ -89,5 +89,3 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
                 response.available_minor = response.balance_minor - int(row[Column.DEBITS_PENDING])
                 response.name = self._book.name_of(draft.payer_account)
             return response
-
-
