@@ -21,7 +21,7 @@ def main() -> int:
         print(f"kibubu node: {error}", file=sys.stderr)  # noqa: T201
         return 2
     # Imported late: a wrong configuration is said at once, not after the kernels are loaded.
-    from node.wiring import run  # noqa: PLC0415
+    from node.wiring import run
 
     return run(config)
 

@@ -11,14 +11,11 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, start_http_server
-
 from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
-from node.consensus.engine import RaftEngine
-from node.consensus.settings import ConsensusConfig
-from node.consensus.transport import GrpcPeerTransport
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, start_http_server
+
 from node.payments.tariffs import load_tariffs
 from node.service.admin_servicer import AdminServicer
 from node.service.admission import Admission
@@ -32,9 +29,8 @@ from node.service.payment_book import PaymentBook
 from node.service.payment_desk import PaymentDesk
 from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
-from node.service.tls import load_channel_credentials, load_server_credentials
+from node.service.tls import load_server_credentials
 from node.storage.ledger_store import LedgerStore, StoreConfig
-from node.storage.raft_log import RaftLog
 
 _log = logging.getLogger("kibubu.node")
 _STOP_GRACE_S = 2.0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
+
 from node.consensus.contract import Consensus
 from node.service.config import NodeConfig
 from node.service.guard import Guard

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-
 from kibubu.raft.v1 import raft_pb2
+
 from node.consensus.contract import Consensus, ProposalOutcome, ProposalStatus
 from node.ledger.entry import BATCH_PAYMENTS_MAX, COMMANDS_BYTES_MAX, encode_entry
 from node.ledger.records import BATCH_TRANSFERS_MAX, PAYMENT, TRANSFER, Records, TransferFlag

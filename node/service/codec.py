@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 
 from kibubu.ledger.v1 import ledger_pb2
+
 from node.ledger.records import Records
 from node.ledger.statuses import Status
 from node.service.errors import InvalidRequestError

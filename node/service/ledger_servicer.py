@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from kibubu.raft.v1 import raft_pb2
+
 from node.ledger.columns import HANDLE_KEYS, Column
 from node.ledger.records import TRANSFER
 from node.ledger.statuses import CommandStatus

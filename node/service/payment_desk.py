@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 from kibubu.payments.v1 import payments_pb2
+
 from node.ledger import features
 from node.ledger.statuses import FraudDecision, PaymentKind, PaymentStatus, PinVerdict
 from node.service.admission import Admission, Applied

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
+
 from node.ledger.columns import Column
 from node.ledger.statuses import PaymentStatus
 from node.service.codec import id_from_bytes

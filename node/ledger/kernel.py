@@ -1,0 +1,510 @@
+"""The transition kernel: a batch of transfers against the account rows. Integers only; no clock, no I/O, no chance.
+
+All arrays are int64 and C-contiguous: `words` is the batch viewed as (n, 16), `outcomes` (n, 8), `columns`
+(rows, COLUMN_COUNT). Ids are compared as two words. What a batch needs to know of earlier ones comes in: `known_refs`
+(where each id was seen before, 0 = never) and `known_same` (1 = with the very same content).
+
+Order in a chain: ids first (retries and reuse), then each member is checked and applied on top of the ones before it;
+the first broken rule undoes them all. After the last member "the chain must succeed": links of the accounts' history
+and the fraud features follow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from node.ledger.columns import AccountFlag, Column
+from node.ledger.features import update as update_features
+from node.ledger.records import OutcomeFlag, TransferFlag
+from node.ledger.statuses import Status as S
+from node.ledger.tables import find_id, find_pending, insert_id, insert_pending
+
+I64_MAX = np.int64((1 << 63) - 1)
+
+# Words of a transfer and of an outcome.
+ID_LO, ID_HI, DEBIT, CREDIT, AMOUNT, PENDING_LO, PENDING_HI, W_TIMEOUT_LEDGER, W_CODE_FLAGS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    10,
+    11,
+)
+O_STATUS, O_DEBIT_BALANCE, O_DEBIT_AVAILABLE, O_CREDIT_BALANCE, O_CREDIT_AVAILABLE = 0, 1, 2, 3, 4
+O_DEBIT_PREVIOUS, O_CREDIT_PREVIOUS, O_ORIGINAL = 5, 6, 7
+
+# Fields of a pending table's row, and its states.
+P_STATE, P_REF, P_DEBIT, P_CREDIT, P_AMOUNT, P_EXPIRES_NS, P_LEDGER, P_CODE = 0, 1, 2, 3, 4, 5, 6, 7
+PENDING_FIELDS = 8
+ACTIVE, POSTED, VOIDED, EXPIRED, REFUSED, NOT_PENDING = 1, 2, 3, 4, 5, 6
+
+LINKED, PENDING, POST, VOID = (
+    int(f) for f in (TransferFlag.LINKED, TransferFlag.PENDING, TransferFlag.POST, TransferFlag.VOID)
+)
+KNOWN_FLAGS = LINKED | PENDING | POST | VOID
+DUPLICATE = int(OutcomeFlag.DUPLICATE) << 16  # within the outcome's first word
+
+LEDGER, FLAGS, OVERDRAFT, LAST = (
+    int(Column.LEDGER),
+    int(Column.FLAGS),
+    int(Column.OVERDRAFT_LIMIT),
+    int(Column.LAST_REFERENCE),
+)
+D_POSTED, C_POSTED = int(Column.DEBITS_POSTED), int(Column.CREDITS_POSTED)
+D_PENDING, C_PENDING = int(Column.DEBITS_PENDING), int(Column.CREDITS_PENDING)
+NO_OVERDRAW = int(AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS)
+FROZEN, CLOSED = int(AccountFlag.FROZEN), int(AccountFlag.CLOSED)
+
+OK = int(S.OK)
+CHAIN_FAILED, CHAIN_OPEN = int(S.LINKED_CHAIN_FAILED), int(S.LINKED_CHAIN_LEFT_OPEN)
+ID_ZERO, ID_ONES = int(S.ID_MUST_NOT_BE_ZERO), int(S.ID_MUST_NOT_BE_ALL_ONES)
+ID_USED, ID_OUTSIDE = int(S.ID_USED_FOR_ANOTHER_TRANSFER), int(S.ID_USED_OUTSIDE_THIS_CHAIN)
+RESERVED, FLAGS_UNKNOWN, FLAGS_EXCLUDE = (
+    int(S.RESERVED_MUST_BE_ZERO),
+    int(S.FLAGS_UNKNOWN),
+    int(S.FLAGS_EXCLUDE_EACH_OTHER),
+)
+AMOUNT_NEGATIVE, AMOUNT_ZERO = int(S.AMOUNT_MUST_NOT_BE_NEGATIVE), int(S.AMOUNT_MUST_NOT_BE_ZERO)
+CODE_ZERO, LEDGER_ZERO = int(S.CODE_MUST_NOT_BE_ZERO), int(S.LEDGER_MUST_NOT_BE_ZERO)
+DEBIT_ZERO, CREDIT_ZERO = int(S.DEBIT_ACCOUNT_MUST_NOT_BE_ZERO), int(S.CREDIT_ACCOUNT_MUST_NOT_BE_ZERO)
+SAME_ACCOUNT, TIMEOUT_ONLY = int(S.ACCOUNTS_MUST_DIFFER), int(S.TIMEOUT_ONLY_WITH_PENDING)
+PENDING_ID_ONLY, PENDING_ID_ZERO = int(S.PENDING_ID_ONLY_WITH_POST_OR_VOID), int(S.PENDING_ID_MUST_NOT_BE_ZERO)
+PENDING_ID_SAME = int(S.PENDING_ID_MUST_DIFFER_FROM_ID)
+P_NOT_FOUND, P_REFUSED, P_NOT = (
+    int(S.PENDING_TRANSFER_NOT_FOUND),
+    int(S.PENDING_TRANSFER_WAS_REFUSED),
+    int(S.TRANSFER_IS_NOT_PENDING),
+)
+P_OTHER_DEBIT = int(S.PENDING_TRANSFER_HAS_ANOTHER_DEBIT_ACCOUNT)
+P_OTHER_CREDIT = int(S.PENDING_TRANSFER_HAS_ANOTHER_CREDIT_ACCOUNT)
+P_OTHER_LEDGER = int(S.PENDING_TRANSFER_HAS_ANOTHER_LEDGER)
+P_POSTED, P_VOIDED = int(S.PENDING_TRANSFER_ALREADY_POSTED), int(S.PENDING_TRANSFER_ALREADY_VOIDED)
+P_EXPIRED, P_TOO_MUCH = int(S.PENDING_TRANSFER_EXPIRED), int(S.AMOUNT_EXCEEDS_PENDING_AMOUNT)
+P_VOID_AMOUNT = int(S.VOID_AMOUNT_MUST_BE_ZERO_OR_PENDING_AMOUNT)
+NO_DEBIT, NO_CREDIT = int(S.DEBIT_ACCOUNT_NOT_FOUND), int(S.CREDIT_ACCOUNT_NOT_FOUND)
+LEDGERS_DIFFER, LEDGER_DIFFERS = int(S.ACCOUNTS_HAVE_DIFFERENT_LEDGERS), int(S.LEDGER_DIFFERS_FROM_ACCOUNTS)
+DEBIT_CLOSED, CREDIT_CLOSED = int(S.DEBIT_ACCOUNT_CLOSED), int(S.CREDIT_ACCOUNT_CLOSED)
+DEBIT_FROZEN, CREDIT_FROZEN = int(S.DEBIT_ACCOUNT_FROZEN), int(S.CREDIT_ACCOUNT_FROZEN)
+OVER_D_PENDING, OVER_C_PENDING = int(S.DEBITS_PENDING_OVERFLOW), int(S.CREDITS_PENDING_OVERFLOW)
+OVER_D_POSTED, OVER_C_POSTED = int(S.DEBITS_POSTED_OVERFLOW), int(S.CREDITS_POSTED_OVERFLOW)
+OVER_D, OVER_C, OVER_EXPIRY = int(S.DEBITS_OVERFLOW), int(S.CREDITS_OVERFLOW), int(S.EXPIRY_OVERFLOW)
+NO_FUNDS = int(S.DEBITS_EXCEED_CREDITS)
+
+_njit = numba.njit(cache=True)
+i64 = np.int64
+
+
+@_njit
+def _flags(words: Any, i: int) -> int:
+    return (words[i, W_CODE_FLAGS] >> 16) & 0xFFFF
+
+
+@_njit
+def _check_form(words: Any, i: int) -> int:
+    """The rules that need no state."""
+    packed = words[i, W_CODE_FLAGS]
+    code, flags, reserved = packed & 0xFFFF, (packed >> 16) & 0xFFFF, (packed >> 32) & 0xFFFFFFFF
+    if reserved != 0:
+        return RESERVED
+    if flags & ~KNOWN_FLAGS:
+        return FLAGS_UNKNOWN
+    kinds = flags & (PENDING | POST | VOID)
+    if kinds & (kinds - 1):
+        return FLAGS_EXCLUDE
+    ends = (flags & (POST | VOID)) != 0
+    amount, debit, credit = words[i, AMOUNT], words[i, DEBIT], words[i, CREDIT]
+    if amount < 0:
+        return AMOUNT_NEGATIVE
+    if amount == 0 and not ends:
+        return AMOUNT_ZERO
+    if code == 0 and not ends:
+        return CODE_ZERO
+    timeout_s, ledger = words[i, W_TIMEOUT_LEDGER] & 0xFFFFFFFF, (words[i, W_TIMEOUT_LEDGER] >> 32) & 0xFFFFFFFF
+    if ledger == 0 and not ends:
+        return LEDGER_ZERO
+    if debit == 0 and not ends:
+        return DEBIT_ZERO
+    if credit == 0 and not ends:
+        return CREDIT_ZERO
+    if debit == credit and debit != 0:
+        return SAME_ACCOUNT
+    if timeout_s != 0 and not flags & PENDING:
+        return TIMEOUT_ONLY
+    has_pending_id = words[i, PENDING_LO] != 0 or words[i, PENDING_HI] != 0
+    if has_pending_id and not ends:
+        return PENDING_ID_ONLY
+    if ends and not has_pending_id:
+        return PENDING_ID_ZERO
+    if ends and words[i, PENDING_LO] == words[i, ID_LO] and words[i, PENDING_HI] == words[i, ID_HI]:
+        return PENDING_ID_SAME
+    return OK
+
+
+@_njit
+def _check_accounts(columns: Any, words: Any, i: int, timestamp_ns: int) -> int:
+    """The rules of a transfer that moves or reserves money."""
+    debit, credit, amount = words[i, DEBIT], words[i, CREDIT], words[i, AMOUNT]
+    rows = columns.shape[0]
+    if debit < 0 or debit >= rows or columns[debit, LEDGER] == 0:
+        return NO_DEBIT
+    if credit < 0 or credit >= rows or columns[credit, LEDGER] == 0:
+        return NO_CREDIT
+    if columns[debit, LEDGER] != columns[credit, LEDGER]:
+        return LEDGERS_DIFFER
+    if columns[debit, LEDGER] != ((words[i, W_TIMEOUT_LEDGER] >> 32) & 0xFFFFFFFF):
+        return LEDGER_DIFFERS
+    if columns[debit, FLAGS] & CLOSED:
+        return DEBIT_CLOSED
+    if columns[credit, FLAGS] & CLOSED:
+        return CREDIT_CLOSED
+    if columns[debit, FLAGS] & FROZEN:
+        return DEBIT_FROZEN
+    if columns[credit, FLAGS] & FROZEN:
+        return CREDIT_FROZEN
+    pending = (_flags(words, i) & PENDING) != 0
+    if pending and amount > I64_MAX - columns[debit, D_PENDING]:
+        return OVER_D_PENDING
+    if pending and amount > I64_MAX - columns[credit, C_PENDING]:
+        return OVER_C_PENDING
+    if not pending and amount > I64_MAX - columns[debit, D_POSTED]:
+        return OVER_D_POSTED
+    if not pending and amount > I64_MAX - columns[credit, C_POSTED]:
+        return OVER_C_POSTED
+    # Posted and reserved together never pass the maximum, so ending a pending transfer cannot overflow.
+    if amount > I64_MAX - columns[debit, D_POSTED] - columns[debit, D_PENDING]:
+        return OVER_D
+    if amount > I64_MAX - columns[credit, C_POSTED] - columns[credit, C_PENDING]:
+        return OVER_C
+    if (words[i, W_TIMEOUT_LEDGER] & 0xFFFFFFFF) * 1_000_000_000 > I64_MAX - timestamp_ns:
+        return OVER_EXPIRY
+    if columns[debit, FLAGS] & NO_OVERDRAW:
+        available = columns[debit, C_POSTED] - columns[debit, D_POSTED] - columns[debit, D_PENDING]
+        limit = columns[debit, OVERDRAFT]
+        # Written so that neither side can overflow.
+        if (available < 0 and amount > limit + available) or (available >= 0 and amount - available > limit):
+            return NO_FUNDS
+    return OK
+
+
+@_njit
+def _check_pending(words: Any, i: int, row: Any) -> int:
+    """The rules of a post or void, against the pending transfer that it names."""
+    state = row[P_STATE]
+    if state == REFUSED:
+        return P_REFUSED
+    if state == NOT_PENDING:
+        return P_NOT
+    debit, credit, amount = words[i, DEBIT], words[i, CREDIT], words[i, AMOUNT]
+    ledger = (words[i, W_TIMEOUT_LEDGER] >> 32) & 0xFFFFFFFF
+    if debit != 0 and debit != row[P_DEBIT]:
+        return P_OTHER_DEBIT
+    if credit != 0 and credit != row[P_CREDIT]:
+        return P_OTHER_CREDIT
+    if ledger != 0 and ledger != row[P_LEDGER]:
+        return P_OTHER_LEDGER
+    if state == POSTED:
+        return P_POSTED
+    if state == VOIDED:
+        return P_VOIDED
+    if state == EXPIRED:
+        return P_EXPIRED
+    if _flags(words, i) & VOID:
+        return P_VOID_AMOUNT if amount != 0 and amount != row[P_AMOUNT] else OK
+    return P_TOO_MUCH if amount > row[P_AMOUNT] else OK
+
+
+@_njit
+def _same_batch_state(words: Any, outcomes: Any, ref: int, position: int) -> int:
+    """What an id of this very batch is, when it is not in the pending table."""
+    if ref == 0 or ref >> 16 != position:
+        return 0
+    j = ref & 0xFFFF
+    if outcomes[j, O_STATUS] & 0xFFFF != OK:
+        return REFUSED
+    return NOT_PENDING
+
+
+@_njit
+def _write_balances(columns: Any, outcomes: Any, i: int, debit: int, credit: int) -> None:
+    for row, at in ((debit, O_DEBIT_BALANCE), (credit, O_CREDIT_BALANCE)):
+        balance = columns[row, C_POSTED] - columns[row, D_POSTED]
+        outcomes[i, at] = balance
+        outcomes[i, at + 1] = balance - columns[row, D_PENDING]
+
+
+@_njit
+def _end_pending(columns: Any, row: Any, posted_minor: int, state: int) -> None:
+    """Release the reservation and move `posted_minor` of it."""
+    debit, credit, reserved = row[P_DEBIT], row[P_CREDIT], row[P_AMOUNT]
+    columns[debit, D_PENDING] -= reserved
+    columns[credit, C_PENDING] -= reserved
+    columns[debit, D_POSTED] += posted_minor
+    columns[credit, C_POSTED] += posted_minor
+    row[P_STATE] = state
+
+
+@_njit
+def _move(columns: Any, debit: int, credit: int, amount: int, pending: bool) -> None:
+    if pending:
+        columns[debit, D_PENDING] += amount
+        columns[credit, C_PENDING] += amount
+    else:
+        columns[debit, D_POSTED] += amount
+        columns[credit, C_POSTED] += amount
+
+
+@_njit
+def _apply_one(
+    columns: Any, words: Any, outcomes: Any, i: int, position: int, timestamp_ns: int,
+    ids_a: Any, refs_a: Any, pending_keys: Any, pending_rows: Any, pending_at: Any,
+) -> int:  # fmt: skip
+    """Check one transfer and apply it; leaves `pending_at[i]` for the undo."""
+    status = _check_form(words, i)
+    if status != OK:
+        return status
+    flags, amount = _flags(words, i), words[i, AMOUNT]
+    if flags & (POST | VOID):
+        at = find_pending(pending_keys, pending_rows, words[i, PENDING_LO], words[i, PENDING_HI])
+        if at < 0:
+            ref = find_id(ids_a, refs_a, words[i, PENDING_LO], words[i, PENDING_HI])
+            state = _same_batch_state(words, outcomes, ref, position)
+            if state == 0:
+                return P_NOT_FOUND
+            return P_REFUSED if state == REFUSED else P_NOT
+        row = pending_rows[at]
+        status = _check_pending(words, i, row)
+        if status != OK:
+            return status
+        posted = i64(0)
+        if flags & POST:
+            posted = amount if amount != 0 else row[P_AMOUNT]
+        _end_pending(columns, row, posted, POSTED if flags & POST else VOIDED)
+        pending_at[i] = at
+        outcomes[i, O_ORIGINAL] = row[P_REF]
+        _write_balances(columns, outcomes, i, row[P_DEBIT], row[P_CREDIT])
+        return OK
+    status = _check_accounts(columns, words, i, timestamp_ns)
+    if status != OK:
+        return status
+    debit, credit = words[i, DEBIT], words[i, CREDIT]
+    _move(columns, debit, credit, amount, (flags & PENDING) != 0)
+    if flags & PENDING:
+        at = insert_pending(pending_keys, pending_rows, words[i, ID_LO], words[i, ID_HI])
+        timeout_s = words[i, W_TIMEOUT_LEDGER] & 0xFFFFFFFF
+        row = pending_rows[at]
+        row[P_STATE], row[P_REF] = ACTIVE, (position << 16) | i
+        row[P_DEBIT], row[P_CREDIT], row[P_AMOUNT] = debit, credit, amount
+        row[P_EXPIRES_NS] = timestamp_ns + timeout_s * 1_000_000_000 if timeout_s != 0 else 0
+        row[P_LEDGER], row[P_CODE] = columns[debit, LEDGER], words[i, W_CODE_FLAGS] & 0xFFFF
+        pending_at[i] = at
+    _write_balances(columns, outcomes, i, debit, credit)
+    return OK
+
+
+@_njit
+def _undo_one(columns: Any, words: Any, outcomes: Any, i: int, pending_rows: Any, pending_at: Any) -> None:
+    flags, amount = _flags(words, i), words[i, AMOUNT]
+    if flags & (POST | VOID):
+        row = pending_rows[pending_at[i]]
+        posted = i64(0)
+        if flags & POST:
+            posted = amount if amount != 0 else row[P_AMOUNT]
+        debit, credit, reserved = row[P_DEBIT], row[P_CREDIT], row[P_AMOUNT]
+        columns[debit, D_PENDING] += reserved
+        columns[credit, C_PENDING] += reserved
+        columns[debit, D_POSTED] -= posted
+        columns[credit, C_POSTED] -= posted
+        row[P_STATE] = ACTIVE
+    else:
+        _move(columns, words[i, DEBIT], words[i, CREDIT], -amount, (flags & PENDING) != 0)
+        if flags & PENDING:
+            pending_rows[pending_at[i], P_STATE] = REFUSED
+    pending_at[i] = -1
+    for at in range(1, 8):
+        outcomes[i, at] = 0
+
+
+@_njit
+def _finish_one(
+    columns: Any, words: Any, outcomes: Any, i: int, position: int, timestamp_ns: int,
+    pending_rows: Any, pending_at: Any, dirty: Any,
+) -> None:  # fmt: skip
+    """The chain has succeeded: link the accounts' history and let the fraud features see it."""
+    debit, credit = words[i, DEBIT], words[i, CREDIT]
+    ends = _flags(words, i) & (POST | VOID)
+    if ends:
+        row = pending_rows[pending_at[i]]
+        debit, credit = row[P_DEBIT], row[P_CREDIT]
+    ref = (position << 16) | i
+    outcomes[i, O_DEBIT_PREVIOUS] = columns[debit, LAST]
+    outcomes[i, O_CREDIT_PREVIOUS] = columns[credit, LAST]
+    columns[debit, LAST] = ref
+    columns[credit, LAST] = ref
+    dirty[debit] = 1
+    dirty[credit] = 1
+    if not ends:
+        update_features(columns, debit, credit, words[i, AMOUNT], words[i, W_CODE_FLAGS] & 0xFFFF, timestamp_ns)
+
+
+@_njit
+def _same_words(words: Any, i: int, j: int) -> bool:
+    for at in range(16):
+        if words[i, at] != words[j, at]:
+            return False
+    return True
+
+
+@_njit
+def _check_ids(
+    words: Any, outcomes: Any, start: int, end: int, position: int,
+    ids_a: Any, refs_a: Any, known_refs: Any, known_same: Any, seen: Any, counts: Any,
+) -> int:  # fmt: skip
+    """Retries and reused ids of a chain. Records every new id, also of what will be refused.
+
+    Returns 1 when the chain is new and to be applied, 0 when its outcomes are settled here. `seen[i]` is left as the
+    reference of the first appearance."""
+    found = 0
+    failed = False
+    for i in range(start, end):
+        outcomes[i, O_STATUS] = OK
+        lo, hi = words[i, ID_LO], words[i, ID_HI]
+        seen[i] = 0
+        if lo == 0 and hi == 0:
+            outcomes[i, O_STATUS] = ID_ZERO
+            failed = True
+            continue
+        if lo == -1 and hi == -1:
+            outcomes[i, O_STATUS] = ID_ONES
+            failed = True
+            continue
+        ref, same = known_refs[i], known_same[i] != 0
+        if ref == 0:
+            ref = find_id(ids_a, refs_a, lo, hi)
+            if ref != 0:  # only ids of this very batch can be new in the table
+                same = _same_words(words, i, ref & 0xFFFF)
+        if ref == 0:
+            insert_id(ids_a, refs_a, lo, hi, (position << 16) | i)
+            counts[0] += 1
+            continue
+        seen[i] = ref
+        found += 1
+        if not same:
+            outcomes[i, O_STATUS] = ID_USED
+            failed = True
+    if found == 0 and not failed:
+        return 1
+    retried = found == end - start and not failed
+    for i in range(start, end):
+        if seen[i] != seen[start] + (i - start) or (seen[i] >> 16 == position and (seen[i] & 0xFFFF) >= start):
+            retried = False
+    if retried:
+        for i in range(start, end):
+            outcomes[i, O_STATUS] = DUPLICATE
+            outcomes[i, O_ORIGINAL] = seen[i]
+        return 0
+    for i in range(start, end):
+        if outcomes[i, O_STATUS] == OK:
+            outcomes[i, O_STATUS] = ID_OUTSIDE if seen[i] != 0 else CHAIN_FAILED
+    return 0
+
+
+@_njit
+def _fail_chain(outcomes: Any, start: int, end: int, culprit: int, status: int) -> None:
+    for i in range(start, end):
+        outcomes[i, O_STATUS] = status if i == culprit else CHAIN_FAILED
+
+
+@_njit
+def apply_batch(
+    columns: Any, words: Any, outcomes: Any, position: int, timestamp_ns: int,
+    ids_a: Any, refs_a: Any, known_refs: Any, known_same: Any,
+    pending_keys: Any, pending_rows: Any, pending_at: Any, dirty: Any, seen: Any, counts: Any,
+) -> None:  # fmt: skip
+    """Apply a whole batch. `outcomes` is zero on entry; `pending_at` is -1 on entry and afterwards says which row of
+    the pending table a successful pending, post or void transfer touched. counts[0] += ids recorded, counts[1] += OK,
+    counts[2] += duplicates, counts[3] += pending rows inserted."""
+    n = words.shape[0]
+    start = 0
+    while start < n:
+        end = start
+        while end < n and _flags(words, end) & LINKED:
+            end += 1
+        left_open = end == n
+        end = min(end + 1, n)
+        if _check_ids(words, outcomes, start, end, position, ids_a, refs_a, known_refs, known_same, seen, counts):
+            if left_open:
+                _fail_chain(outcomes, start, end, end - 1, CHAIN_OPEN)
+            else:
+                _apply_chain(
+                    columns, words, outcomes, start, end, position, timestamp_ns, ids_a, refs_a,
+                    pending_keys, pending_rows, pending_at, dirty, counts,
+                )  # fmt: skip
+        elif outcomes[start, O_STATUS] == DUPLICATE:
+            counts[2] += end - start
+            _copy_first_outcomes(outcomes, start, end, position)
+        start = end
+
+
+@_njit
+def _copy_first_outcomes(outcomes: Any, start: int, end: int, position: int) -> None:
+    """Retries of this very batch; those of earlier batches are filled in by the caller, who has them."""
+    for i in range(start, end):
+        ref = outcomes[i, O_ORIGINAL]
+        if ref >> 16 == position:
+            j = ref & 0xFFFF
+            outcomes[i, O_STATUS] = (outcomes[j, O_STATUS] & 0xFFFF) | DUPLICATE
+            for at in range(O_DEBIT_BALANCE, O_CREDIT_AVAILABLE + 1):
+                outcomes[i, at] = outcomes[j, at]
+
+
+@_njit
+def _apply_chain(
+    columns: Any, words: Any, outcomes: Any, start: int, end: int, position: int, timestamp_ns: int,
+    ids_a: Any, refs_a: Any, pending_keys: Any, pending_rows: Any, pending_at: Any, dirty: Any, counts: Any,
+) -> None:  # fmt: skip
+    for i in range(start, end):
+        status = _apply_one(
+            columns, words, outcomes, i, position, timestamp_ns, ids_a, refs_a, pending_keys, pending_rows, pending_at
+        )
+        if pending_at[i] >= 0 and _flags(words, i) & PENDING:
+            counts[3] += 1
+        if status != OK:
+            for j in range(i - 1, start - 1, -1):
+                _undo_one(columns, words, outcomes, j, pending_rows, pending_at)
+            _fail_chain(outcomes, start, end, i, status)
+            return
+    # After this point the chain must succeed.
+    for i in range(start, end):
+        _finish_one(columns, words, outcomes, i, position, timestamp_ns, pending_rows, pending_at, dirty)
+    counts[1] += end - start
+
+
+@_njit
+def expire_pending(columns: Any, pending_keys: Any, pending_rows: Any, lo: int, hi: int, dirty: Any) -> int:
+    """End a pending transfer whose time is up; returns its reference, or 0 when it has ended already."""
+    at = find_pending(pending_keys, pending_rows, lo, hi)
+    if at < 0 or pending_rows[at, P_STATE] != ACTIVE:
+        return 0
+    row = pending_rows[at]
+    _end_pending(columns, row, i64(0), EXPIRED)
+    dirty[row[P_DEBIT]] = 1
+    dirty[row[P_CREDIT]] = 1
+    return i64(row[P_REF])
+
+
+@_njit
+def find_ids(ids: Any, refs: Any, words: Any, out: Any) -> int:
+    """Fill `out[i]` where it is 0 with the reference of transfer i's id; returns how many are still 0."""
+    missing = 0
+    for i in range(words.shape[0]):
+        if out[i] == 0:
+            out[i] = find_id(ids, refs, words[i, ID_LO], words[i, ID_HI])
+            if out[i] == 0:
+                missing += 1
+    return missing

@@ -1,0 +1,262 @@
+"""The replicated state machine without its disk: account rows, pending transfers, the running hash, and the one
+function that takes the next log entry. Same entries, same bytes, on every node."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Callable
+
+import numpy as np
+from kibubu.raft.v1 import raft_pb2
+
+from node.ledger import kernel
+from node.ledger.columns import COLUMN_COUNT, Column
+from node.ledger.commands import apply_command
+from node.ledger.entry import Entry, decode_entry
+from node.ledger.history import AppliedBatch, BrokenHistoryError, Facts, History, Int64s
+from node.ledger.records import OUTCOME_WORDS, TRANSFER_WORDS, OutcomeFlag, TransferFlag
+from node.ledger.statuses import PinVerdict
+from node.ledger.tables import PENDING_TABLE_MIN, IdTable, copy_pending, insert_pending
+
+CHAIN_START = bytes(32)
+ROWS_MIN = 1_024
+_ENDS = int(TransferFlag.POST | TransferFlag.VOID)
+_DUPLICATE = int(OutcomeFlag.DUPLICATE)
+
+ApplyVerdict = Callable[[Int64s, int, int], int]
+
+
+class LedgerState:
+    """`apply_verdict` is the PIN rule (node/payments/pin_tries); it comes in because imports point the other way."""
+
+    def __init__(self, apply_verdict: ApplyVerdict) -> None:
+        self._apply_verdict = apply_verdict
+        self.columns: Int64s = np.zeros((ROWS_MIN, COLUMN_COUNT), dtype=np.int64)
+        self.dirty = np.zeros(ROWS_MIN, dtype=np.uint8)
+        self.accounts_total = 0
+        self.position = 0
+        self.timestamp_ns = 0
+        self.chain_hash = CHAIN_START
+        self.ids = IdTable()
+        self.pending_keys: Int64s = np.zeros((PENDING_TABLE_MIN, 2), dtype=np.int64)
+        self.pending_rows: Int64s = np.zeros((PENDING_TABLE_MIN, kernel.PENDING_FIELDS), dtype=np.int64)
+        self.pending_count = 0  # rows in use, ended ones included
+        self._expiries: list[tuple[int, int, int, int]] = []  # (expires_ns, reference, id low, id high)
+        self.transfers_by_outcome = {"ok": 0, "refused": 0, "duplicate": 0}
+
+    # --- accounts -------------------------------------------------------------------------------------------------
+
+    def new_row(self) -> int:
+        self.accounts_total += 1
+        self.reserve_rows(self.accounts_total + 1)
+        return self.accounts_total
+
+    def reserve_rows(self, rows: int) -> None:
+        have = len(self.columns)
+        if rows <= have:
+            return
+        more = max(have, rows - have)
+        self.columns = np.concatenate([self.columns, np.zeros((more, COLUMN_COUNT), dtype=np.int64)])
+        self.dirty = np.concatenate([self.dirty, np.zeros(more, dtype=np.uint8)])
+
+    def touch(self, account_number: int) -> None:
+        self.dirty[account_number] = 1
+
+    # --- pending transfers ----------------------------------------------------------------------------------------
+
+    @property
+    def next_expiry_ns(self) -> int:
+        return self._expiries[0][0] if self._expiries else 0
+
+    def add_pending(self, keys: tuple[int, int], fields: Int64s) -> None:
+        """Put a pending transfer back: at start from the checkpoint, or an ended one that is asked for again."""
+        self._reserve_pending(1)
+        at = insert_pending(self.pending_keys, self.pending_rows, np.int64(keys[0]), np.int64(keys[1]))
+        self.pending_rows[at] = fields
+        self.pending_count += 1
+        if fields[kernel.P_STATE] == kernel.ACTIVE and fields[kernel.P_EXPIRES_NS]:
+            entry = (int(fields[kernel.P_EXPIRES_NS]), int(fields[kernel.P_REF]), int(keys[0]), int(keys[1]))
+            heapq.heappush(self._expiries, entry)
+
+    def _reserve_pending(self, more: int) -> None:
+        """Room for `more` rows at half load; ended ones go when the table is made anew: history knows them."""
+        capacity = len(self.pending_rows)
+        if (self.pending_count + more) * 2 <= capacity:
+            return
+        active = int(np.count_nonzero(self.pending_rows[:, kernel.P_STATE] == kernel.ACTIVE))
+        capacity = PENDING_TABLE_MIN
+        while (active + more) * 4 > capacity:
+            capacity *= 2
+        keys = np.zeros((capacity, 2), dtype=np.int64)
+        rows = np.zeros((capacity, kernel.PENDING_FIELDS), dtype=np.int64)
+        self.pending_count = int(copy_pending(self.pending_keys, self.pending_rows, keys, rows, kernel.ACTIVE))
+        self.pending_keys, self.pending_rows = keys, rows
+
+    def _expire(self, timestamp_ns: int) -> tuple[int, ...]:
+        expired: list[int] = []
+        while self._expiries and self._expiries[0][0] <= timestamp_ns:
+            _, _, lo, hi = heapq.heappop(self._expiries)
+            reference = kernel.expire_pending(
+                self.columns, self.pending_keys, self.pending_rows, np.int64(lo), np.int64(hi), self.dirty
+            )
+            if reference:
+                expired.append(int(reference))
+        return tuple(expired)
+
+    def _recall_pending(self, words: Int64s, history: History) -> None:
+        """Bring the ended or wrong transfers that a post or void names into the table, for the kernel to judge."""
+        ends = np.flatnonzero((words[:, 11] >> 16) & _ENDS)
+        if not len(ends):
+            return
+        named = words[ends]
+        wanted = np.zeros_like(named)
+        wanted[:, 0], wanted[:, 1] = named[:, 5], named[:, 6]
+        refs = np.zeros(len(ends), dtype=np.int64)
+        history.find_ids(wanted, refs)
+        for i in np.flatnonzero(refs):
+            lo, hi, reference = wanted[i, 0], wanted[i, 1], int(refs[i])
+            if kernel.find_pending(self.pending_keys, self.pending_rows, lo, hi) < 0:
+                self.add_pending((int(lo), int(hi)), self._ended_fields(reference, history))
+
+    @staticmethod
+    def _ended_fields(reference: int, history: History) -> Int64s:
+        first = history.first_seen(reference)
+        fields = np.zeros(kernel.PENDING_FIELDS, dtype=np.int64)
+        fields[kernel.P_REF] = reference
+        if int(first.outcome[0]) & 0xFFFF:
+            fields[kernel.P_STATE] = kernel.REFUSED
+        elif not (int(first.words[11]) >> 16) & TransferFlag.PENDING:
+            fields[kernel.P_STATE] = kernel.NOT_PENDING
+        else:
+            state = history.pending_end(reference)
+            if not state:
+                raise BrokenHistoryError(f"pending transfer {reference:#x} is neither waiting nor ended")
+            fields[kernel.P_STATE] = state
+        fields[kernel.P_DEBIT], fields[kernel.P_CREDIT] = first.words[2], first.words[3]
+        fields[kernel.P_AMOUNT], fields[kernel.P_LEDGER] = first.words[4], (int(first.words[10]) >> 32) & 0xFFFFFFFF
+        return fields
+
+    # --- the next entry -------------------------------------------------------------------------------------------
+
+    def apply(self, position: int, data: bytes, history: History, facts: Facts) -> AppliedBatch:
+        """Raises MalformedEntryError or BrokenHistoryError, after which the state must not be used."""
+        if position != self.position + 1:
+            raise BrokenHistoryError(f"entry {position} does not follow {self.position}")
+        if data:
+            entry = decode_entry(data)
+            timestamp_ns = max(entry.timestamp_ns, self.timestamp_ns + 1)
+            batch = self._apply_entry(position, timestamp_ns, entry, history, facts)
+        else:
+            batch = AppliedBatch(
+                position, self.timestamp_ns, b"", np.zeros((0, OUTCOME_WORDS), dtype=np.int64), (), b""
+            )
+        batch.entry = data
+        self.position, self.timestamp_ns = position, batch.timestamp_ns
+        self.chain_hash = chain_hash(self.chain_hash, batch)
+        batch.chain_hash = self.chain_hash
+        return batch
+
+    def _apply_entry(
+        self, position: int, timestamp_ns: int, entry: Entry, history: History, facts: Facts
+    ) -> AppliedBatch:
+        expired = self._expire(timestamp_ns)
+        outcomes = np.zeros((len(entry.transfers), OUTCOME_WORDS), dtype=np.int64)
+        batch = AppliedBatch(position, timestamp_ns, b"", outcomes, expired, b"")
+        batch.ended += [(reference, kernel.EXPIRED) for reference in expired]
+        if entry.commands:
+            commands = raft_pb2.Commands.FromString(entry.commands).commands
+            for command in commands:
+                outcome = apply_command(self, history, facts, command, position, timestamp_ns)
+                batch.command_outcomes.append(outcome)
+        if len(entry.payments):
+            batch.pin_tries = self._apply_verdicts(entry)
+        if len(entry.transfers):
+            # A fresh, aligned copy: the section may begin anywhere in the frame.
+            words = entry.transfers.copy().view(np.int64).reshape(-1, TRANSFER_WORDS)
+            self._apply_transfers(batch, words, history)
+        return batch
+
+    def _apply_verdicts(self, entry: Entry) -> list[int]:
+        tries = []
+        payers, verdicts = entry.payments["payer_account"].tolist(), entry.payments["pin_verdict"].tolist()
+        for account, verdict in zip(payers, verdicts, strict=True):
+            if not 0 < account <= self.accounts_total:
+                tries.append(0)
+                continue
+            if verdict == PinVerdict.NOT_CHECKED:
+                tries.append(int(self.columns[account, Column.PIN_TRIES]))
+                continue
+            tries.append(self._apply_verdict(self.columns, account, verdict))
+            self.dirty[account] = 1
+        return tries
+
+    def _apply_transfers(self, batch: AppliedBatch, words: Int64s, history: History) -> None:
+        n = len(words)
+        outcomes = batch.outcomes
+        self.ids.reserve(n)
+        self._recall_pending(words, history)
+        self._reserve_pending(n)
+        refs = np.zeros(n, dtype=np.int64)
+        history.find_ids(words, refs)
+        same = np.zeros(n, dtype=np.uint8)
+        firsts = {}
+        for i in np.flatnonzero(refs).tolist():
+            firsts[i] = first = history.first_seen(int(refs[i]))
+            same[i] = np.array_equal(first.words, words[i])
+        pending_at = np.full(n, -1, dtype=np.int64)
+        seen = np.zeros(n, dtype=np.int64)
+        counts = np.zeros(4, dtype=np.int64)
+        kernel.apply_batch(
+            self.columns, words, outcomes, batch.position, batch.timestamp_ns, self.ids.ids, self.ids.refs, refs, same,
+            self.pending_keys, self.pending_rows, pending_at, self.dirty, seen, counts,
+        )  # fmt: skip
+        self.ids.count += int(counts[0])
+        self.pending_count += int(counts[3])
+        for i, first in firsts.items():
+            if int(outcomes[i, 0]) >> 16 & _DUPLICATE:
+                outcomes[i, 0] = (int(first.outcome[0]) & 0xFFFF) | _DUPLICATE << 16
+                outcomes[i, 1:5] = first.outcome[1:5]
+                batch.first_timestamps_ns[int(refs[i])] = first.timestamp_ns
+        batch.first_seen = seen
+        batch.recorded = self._recorded(words, seen)
+        self._note_pending(batch, words, pending_at)
+        ok, duplicate = int(counts[1]), int(counts[2])
+        self.transfers_by_outcome["ok"] += ok
+        self.transfers_by_outcome["duplicate"] += duplicate
+        self.transfers_by_outcome["refused"] += n - ok - duplicate
+
+    @staticmethod
+    def _recorded(words: Int64s, seen: Int64s) -> Int64s:
+        """Offsets of the transfers whose ids are recorded here: new ones, and neither zero nor all ones."""
+        low, high = words[:, 0], words[:, 1]
+        valid = ~(((low == 0) & (high == 0)) | ((low == -1) & (high == -1)))
+        return np.flatnonzero(valid & (seen == 0)).astype(np.int64)
+
+    def _note_pending(self, batch: AppliedBatch, words: Int64s, pending_at: Int64s) -> None:
+        for i in np.flatnonzero(pending_at >= 0).tolist():
+            row = self.pending_rows[pending_at[i]]
+            if (int(words[i, 11]) >> 16) & _ENDS:
+                batch.ended.append((int(row[kernel.P_REF]), int(row[kernel.P_STATE])))
+            elif row[kernel.P_EXPIRES_NS]:
+                entry = (int(row[kernel.P_EXPIRES_NS]), int(row[kernel.P_REF]), int(words[i, 0]), int(words[i, 1]))
+                heapq.heappush(self._expiries, entry)
+
+    def state_hash(self) -> bytes:
+        """Of every account row and of the waiting pending transfers; equal on nodes at the same position."""
+        digest = hashlib.blake2b(digest_size=32)
+        digest.update(self.columns[: self.accounts_total + 1].tobytes())
+        active = self.pending_rows[:, kernel.P_STATE] == kernel.ACTIVE
+        rows = self.pending_rows[active]
+        digest.update(rows[np.argsort(rows[:, kernel.P_REF])].tobytes())
+        return digest.digest()
+
+
+def chain_hash(previous: bytes, batch: AppliedBatch) -> bytes:
+    """BLAKE2b-256 over the hash before, the position, the time, the entry, its outcomes and what expired."""
+    digest = hashlib.blake2b(previous, digest_size=32)
+    digest.update(batch.position.to_bytes(8, "little") + batch.timestamp_ns.to_bytes(8, "little"))
+    digest.update(batch.entry)
+    digest.update(batch.outcomes)
+    digest.update(np.array(batch.expired, dtype="<i8").tobytes())
+    return digest.digest()

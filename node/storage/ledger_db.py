@@ -1,0 +1,238 @@
+"""The ledger's LMDB environment: what is where, and the one transaction of a checkpoint.
+
+meta       cluster, node, format; state: position, timestamp, accounts, transfers, chain hash
+batches    position (8, big-endian) -> stored batch           appended in order
+ids        transfer id (16, big-endian) -> reference (8)      nearly appended when ids are time-ordered
+payments   payment id (16) -> reference (8)
+rows       account number (8) -> account row
+handles    ledger, key, value -> account number (8)
+profiles   account number (8) -> name and handles
+requests   request id (16) -> content hash, status, account, position, timestamp
+pending    reference (8) -> id words and fields               of what still waits
+ended      reference (8) -> state in which a pending transfer ended
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmdb
+import numpy as np
+
+from node.ledger.columns import COLUMN_COUNT
+from node.ledger.history import AppliedBatch, CommandOutcome, Int64s, Profile, Remembered
+from node.ledger.kernel import PENDING_FIELDS
+from node.ledger.records import id_keys
+from node.ledger.statuses import CommandStatus
+from node.storage.batch_codec import encode_batch, open_batch
+from node.storage.memtable import Memtable
+
+FORMAT = b"kibubu-ledger-1"
+_DATABASES = (
+    b"meta",
+    b"batches",
+    b"ids",
+    b"payments",
+    b"rows",
+    b"handles",
+    b"profiles",
+    b"requests",
+    b"pending",
+    b"ended",
+)
+_STATE = struct.Struct("<QqQQ32s")
+_REQUEST = struct.Struct("<16sHxxxxxxQQq")
+_NUMBER = struct.Struct(">Q")
+
+
+class ForeignDataError(Exception):
+    """The data folder belongs to another cluster, another node, or another version of the format."""
+
+
+@dataclass(frozen=True, slots=True)
+class DurableState:
+    position: int = 0
+    timestamp_ns: int = 0
+    accounts_total: int = 0
+    transfers_total: int = 0
+    chain_hash: bytes = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All that one transaction writes; taken from the state at one position, then written by another thread."""
+
+    state: DurableState
+    memtable: Memtable
+    row_numbers: Int64s
+    rows: Int64s
+    pending: dict[int, bytes]  # reference -> id words and fields
+
+
+def _key(number: int) -> bytes:
+    return _NUMBER.pack(number)
+
+
+def _handle_key(ledger: int, key: str, value: str) -> bytes:
+    return f"{ledger}|{key}|{value}".encode()
+
+
+class LedgerDb:
+    def __init__(self, path: Path, cluster_id: str, node_id: str, map_bytes: int) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self._env = lmdb.open(
+            str(path), map_size=map_bytes, max_dbs=len(_DATABASES), metasync=True, sync=True, max_readers=64
+        )
+        self._db = {name.decode(): self._env.open_db(name) for name in _DATABASES}
+        self._check_identity(cluster_id, node_id)
+
+    def _check_identity(self, cluster_id: str, node_id: str) -> None:
+        wanted = {b"format": FORMAT, b"cluster": cluster_id.encode(), b"node": node_id.encode()}
+        with self._env.begin(write=True, db=self._db["meta"]) as txn:
+            for key, value in wanted.items():
+                found = txn.get(key)
+                if found is None:
+                    txn.put(key, value)
+                elif found != value:
+                    raise ForeignDataError(
+                        f"the data folder's {key.decode()} is {found.decode()!r}, this node's is {value.decode()!r}"
+                    )
+
+    def close(self) -> None:
+        self._env.close()
+
+    # --- reads ----------------------------------------------------------------------------------------------------
+
+    def _get(self, db: str, key: bytes) -> bytes | None:
+        with self._env.begin(db=self._db[db]) as txn:
+            value: bytes | None = txn.get(key)
+            return value
+
+    def state(self) -> DurableState:
+        value = self._get("meta", b"state")
+        return DurableState(*_STATE.unpack(value)) if value else DurableState()
+
+    def find_ids(self, keys: list[bytes]) -> dict[bytes, int]:
+        with self._env.begin(db=self._db["ids"]) as txn, txn.cursor() as cursor:
+            return {key: int.from_bytes(value, "big") for key, value in cursor.getmulti(keys)}
+
+    def batch(self, position: int) -> bytes | None:
+        return self._get("batches", _key(position))
+
+    def batches(self) -> Iterator[bytes]:
+        with self._env.begin(db=self._db["batches"]) as txn, txn.cursor() as cursor:
+            yield from cursor.iternext(keys=False, values=True)
+
+    def payment(self, key: bytes) -> int:
+        value = self._get("payments", key)
+        return int.from_bytes(value, "big") if value else 0
+
+    def account_by_handle(self, ledger: int, key: str, value: str) -> int:
+        found = self._get("handles", _handle_key(ledger, key, value))
+        return int.from_bytes(found, "big") if found else 0
+
+    def profile(self, account_number: int) -> Profile | None:
+        value = self._get("profiles", _key(account_number))
+        if value is None:
+            return None
+        name, handles = json.loads(value)
+        return Profile(name, tuple((key, handle) for key, handle in handles))
+
+    def remembered(self, request_id: bytes) -> Remembered | None:
+        value = self._get("requests", request_id)
+        if value is None:
+            return None
+        content_hash, status, number, position, timestamp_ns = _REQUEST.unpack(value)
+        return Remembered(content_hash, CommandOutcome(CommandStatus(status), number, position, timestamp_ns))
+
+    def ended(self, reference: int) -> int:
+        value = self._get("ended", _key(reference))
+        return value[0] if value else 0
+
+    def load_rows(self, columns: Int64s) -> int:
+        """Read all account rows into `columns`; returns how many."""
+        with self._env.begin(db=self._db["rows"]) as txn, txn.cursor() as cursor:
+            numbers, values = [], []
+            for key, value in cursor.iternext():
+                numbers.append(int.from_bytes(key, "big"))
+                values.append(value)
+        if numbers:
+            columns[numbers] = np.frombuffer(b"".join(values), dtype="<i8").reshape(-1, COLUMN_COUNT)
+        return len(numbers)
+
+    def load_pending(self) -> Iterator[tuple[tuple[int, int], Int64s]]:
+        with self._env.begin(db=self._db["pending"]) as txn, txn.cursor() as cursor:
+            for value in cursor.iternext(keys=False, values=True):
+                words = np.frombuffer(value, dtype="<i8")
+                yield (int(words[0]), int(words[1])), words[2 : 2 + PENDING_FIELDS].copy()
+
+    # --- the checkpoint -------------------------------------------------------------------------------------------
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Everything up to one position, in one synced transaction."""
+        memtable = checkpoint.memtable
+        with self._env.begin(write=True) as txn:
+
+            def put_all(db: str, items: list[tuple[bytes, bytes]], *, append: bool = False) -> None:
+                if items:
+                    with txn.cursor(self._db[db]) as cursor:
+                        cursor.putmulti(items, append=append)
+
+            batches = memtable.batches.values()
+            put_all("batches", [(_key(batch.position), encode_batch(batch)) for batch in batches], append=True)
+            put_all("ids", _id_items(list(batches)))
+            put_all("payments", sorted((i.to_bytes(16, "big"), _key(ref)) for i, ref in memtable.payments.items()))
+            row_values = checkpoint.rows.tobytes()
+            size = COLUMN_COUNT * 8
+            numbers = checkpoint.row_numbers.astype(">u8").tobytes()
+            put_all(
+                "rows",
+                [
+                    (numbers[i * 8 : i * 8 + 8], row_values[i * size : i * size + size])
+                    for i in range(len(checkpoint.row_numbers))
+                ],
+            )
+            put_all("handles", [(_handle_key(*handle), _key(n)) for handle, n in sorted(memtable.handles.items())])
+            put_all("profiles", [(_key(n), _profile_value(p)) for n, p in sorted(memtable.profiles.items())])
+            put_all("requests", [(key, _request_value(r)) for key, r in sorted(memtable.requests.items())])
+            put_all("ended", [(_key(ref), bytes([state])) for ref, state in sorted(memtable.ended.items())])
+            put_all("pending", [(_key(ref), value) for ref, value in sorted(checkpoint.pending.items())])
+            for reference in memtable.ended:
+                txn.delete(_key(reference), db=self._db["pending"])
+            state = checkpoint.state
+            txn.put(
+                b"state",
+                _STATE.pack(
+                    state.position, state.timestamp_ns, state.accounts_total, state.transfers_total, state.chain_hash
+                ),
+                db=self._db["meta"],
+            )
+
+
+def _id_items(batches: list[AppliedBatch]) -> list[tuple[bytes, bytes]]:
+    """(id, reference) of every recorded transfer in key order, so that LMDB meets each page once."""
+    items: list[tuple[bytes, bytes]] = []
+    for batch in batches:
+        if batch.recorded is None or not len(batch.recorded):
+            continue
+        recorded = batch.recorded
+        keys = id_keys(open_batch(batch).entry.transfers[recorded])
+        refs = ((batch.position << 16) | recorded).astype(">u8").tobytes()
+        items += [(keys[i * 16 : i * 16 + 16], refs[i * 8 : i * 8 + 8]) for i in range(len(recorded))]
+    items.sort()
+    return items
+
+
+def _profile_value(profile: Profile) -> bytes:
+    return json.dumps([profile.name, profile.handles]).encode()
+
+
+def _request_value(remembered: Remembered) -> bytes:
+    outcome = remembered.outcome
+    return _REQUEST.pack(
+        remembered.content_hash, outcome.status, outcome.account_number, outcome.position, outcome.timestamp_ns
+    )

@@ -1,0 +1,345 @@
+"""The ledger on a node: the state machine in memory, LMDB trailing behind it.
+
+Entries are applied in memory and answered at once: the Raft log is what makes them durable. A checkpoint, on a thread
+of its own, writes everything up to one position in one transaction; after a crash the node loads it and the engine
+replays the log behind it. Memory stays bounded: when a checkpoint is due and the last one still runs, apply waits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from node.ledger import kernel
+from node.ledger.history import AppliedBatch, BrokenHistoryError, CommandOutcome, FirstSeen, Int64s, Profile, Remembered
+from node.ledger.records import OFFSET_BITS, TRANSFER, Records, id_keys
+from node.ledger.state import LedgerState
+from node.payments.pin_tries import apply_verdict
+from node.storage.batch_codec import OpenBatch, chain_hash_of, decode_batch, open_batch
+from node.storage.ledger_db import Checkpoint, DurableState, LedgerDb
+from node.storage.memtable import Memtable
+from node.storage.replies import StoredPayment, StoredTransfer, replies_of, stored_payment, stored_transfer
+from node.storage.verify import VerifyReport, verify_history
+
+_OFFSET_MASK = (1 << OFFSET_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    cluster_id: str
+    node_id: str
+    map_bytes: int = 64 << 30
+    checkpoint_interval_s: float = 5.0
+    checkpoint_transfers_max: int = 400_000  # in memory; a checkpoint is due at half of it
+
+
+class LogEntryLike(Protocol):
+    """What apply needs of a log entry: see node/consensus/contract.LogEntry."""
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def data(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EntryResult:
+    position: int
+    timestamp_ns: int
+    commands: list[CommandOutcome]
+    replies: Records  # REPLY, one for each transfer
+    pin_tries: list[int]
+
+
+class LedgerStore:
+    def __init__(self, path: Path, config: StoreConfig) -> None:
+        self._config = config
+        self._db = LedgerDb(path, config.cluster_id, config.node_id, config.map_bytes)
+        self._state = LedgerState(apply_verdict)
+        self._durable = self._load()
+        self._transfers_total = self._durable.transfers_total
+        self._active = Memtable(self._state.ids)
+        self._flushing: Memtable | None = None
+        self._writer: threading.Thread | None = None
+        self._writer_error: BaseException | None = None
+        self._last_checkpoint_at = time.monotonic()
+
+    def _load(self) -> DurableState:
+        durable, state = self._db.state(), self._state
+        state.reserve_rows(durable.accounts_total + 1)
+        rows = self._db.load_rows(state.columns)
+        if rows != durable.accounts_total:
+            raise BrokenHistoryError(f"{rows} account rows are stored, {durable.accounts_total} should be")
+        state.accounts_total = durable.accounts_total
+        state.position, state.timestamp_ns = durable.position, durable.timestamp_ns
+        state.chain_hash = durable.chain_hash
+        for keys, fields in self._db.load_pending():
+            state.add_pending(keys, fields)
+        return durable
+
+    # --- what others read -----------------------------------------------------------------------------------------
+
+    @property
+    def applied_position(self) -> int:
+        return self._state.position
+
+    @property
+    def durable_position(self) -> int:
+        return self._durable.position
+
+    @property
+    def last_timestamp_ns(self) -> int:
+        return self._state.timestamp_ns
+
+    @property
+    def chain_hash(self) -> bytes:
+        return self._state.chain_hash
+
+    @property
+    def columns(self) -> Int64s:
+        return self._state.columns
+
+    @property
+    def accounts_total(self) -> int:
+        return self._state.accounts_total
+
+    @property
+    def transfers_total(self) -> int:
+        return self._transfers_total
+
+    @property
+    def transfers_by_outcome(self) -> dict[str, int]:
+        return self._state.transfers_by_outcome
+
+    @property
+    def next_expiry_ns(self) -> int:
+        return self._state.next_expiry_ns
+
+    def _memtables(self) -> tuple[Memtable, ...]:
+        # The writing one is taken first: what leaves it is on disk by then, and what is newer is in the active one.
+        flushing, active = self._flushing, self._active
+        return (active, flushing) if flushing is not None else (active,)
+
+    # --- the state machine, on the engine's thread ----------------------------------------------------------------
+
+    def apply(self, entries: Sequence[LogEntryLike]) -> list[EntryResult]:
+        """Apply in order; what is at or below the applied position must not come. Raises: the node must stop."""
+        self._raise_writer_error()
+        return [self._apply_one(entry.position, entry.data) for entry in entries]
+
+    def _apply_one(self, position: int, data: bytes) -> EntryResult:
+        if self._active.transfers >= self._config.checkpoint_transfers_max:
+            self.checkpoint(wait=False, block=True)
+        batch = self._state.apply(position, bytes(data), self, self._active)
+        self._active.add(batch)
+        self._transfers_total += len(batch.outcomes)
+        return EntryResult(position, batch.timestamp_ns, batch.command_outcomes, replies_of(batch), batch.pin_tries)
+
+    def tick(self, now_ns: int) -> None:
+        self._raise_writer_error()
+        due = time.monotonic() - self._last_checkpoint_at >= self._config.checkpoint_interval_s
+        if due or self._active.transfers >= self._config.checkpoint_transfers_max // 2:
+            self.checkpoint(wait=False)
+
+    def checkpoint(self, *, wait: bool, block: bool = False) -> None:
+        """Start writing what was applied; `block` waits for a running checkpoint first, `wait` for the new one too."""
+        if self._writer is not None and self._writer.is_alive():
+            if not (wait or block):
+                return
+            self._writer.join()
+        self._raise_writer_error()
+        if self._active.batches:
+            self._start_writer()
+        if wait and self._writer is not None:
+            self._writer.join()
+            self._raise_writer_error()
+
+    def _start_writer(self) -> None:
+        state = self._state
+        numbers = np.flatnonzero(state.dirty)
+        references = {ref: value for ref, value in self._waiting_pending()}
+        checkpoint = Checkpoint(
+            DurableState(
+                state.position, state.timestamp_ns, state.accounts_total, self._transfers_total, state.chain_hash
+            ),
+            self._active,
+            numbers,
+            state.columns[numbers],
+            references,
+        )
+        state.dirty[numbers] = 0
+        self._flushing = self._active
+        state.ids = type(state.ids)()
+        self._active = Memtable(state.ids)
+        self._last_checkpoint_at = time.monotonic()
+        self._writer = threading.Thread(target=self._write, args=(checkpoint,), name="kibubu-checkpoint", daemon=True)
+        self._writer.start()
+
+    def _waiting_pending(self) -> list[tuple[int, bytes]]:
+        """What waits and came since the last checkpoint; older ones are stored already."""
+        rows, keys = self._state.pending_rows, self._state.pending_keys
+        since = (self._durable.position + 1) << OFFSET_BITS
+        fresh = (rows[:, kernel.P_STATE] == kernel.ACTIVE) & (rows[:, kernel.P_REF] >= since)
+        return [(int(rows[at, kernel.P_REF]), keys[at].tobytes() + rows[at].tobytes()) for at in np.flatnonzero(fresh)]
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        try:
+            self._db.write(checkpoint)
+        except BaseException as error:
+            self._writer_error = error
+            return
+        self._durable = checkpoint.state
+        self._flushing = None
+
+    def _raise_writer_error(self) -> None:
+        if self._writer_error is not None:
+            raise self._writer_error
+
+    def close(self) -> None:
+        """Write what is left and close; a failed checkpoint is raised."""
+        try:
+            self.checkpoint(wait=True)
+        finally:
+            self._db.close()
+
+    # --- history, for the state and for readers -------------------------------------------------------------------
+
+    def find_ids(self, words: Int64s, out: Int64s) -> None:
+        missing = len(out)
+        for memtable in self._memtables():
+            missing = kernel.find_ids(memtable.ids.ids, memtable.ids.refs, words, out)
+            if not missing:
+                return
+        if not self._durable.transfers_total:
+            return
+        unknown = np.flatnonzero(out == 0)
+        packed = id_keys(np.ascontiguousarray(words[unknown]).view(TRANSFER).reshape(-1))
+        keys = [packed[at : at + 16] for at in range(0, len(packed), 16)]
+        found = self._db.find_ids(keys)
+        if found:
+            for at, key in zip(unknown.tolist(), keys, strict=True):
+                out[at] = found.get(key, 0)
+
+    def _batch(self, position: int) -> AppliedBatch | None:
+        for memtable in self._memtables():
+            batch = memtable.batches.get(position)
+            if batch is not None:
+                return batch
+        value = self._db.batch(position)
+        return decode_batch(value) if value is not None else None
+
+    def _open(self, position: int) -> OpenBatch:
+        batch = self._batch(position)
+        if batch is None:
+            raise BrokenHistoryError(f"no batch is stored at {position}, though a reference leads there")
+        return open_batch(batch)
+
+    def first_seen(self, reference: int) -> FirstSeen:
+        opened = self._open(reference >> OFFSET_BITS)
+        offset = reference & _OFFSET_MASK
+        return FirstSeen(opened.words(offset), opened.batch.outcomes[offset], opened.batch.timestamp_ns)
+
+    def pending_end(self, reference: int) -> int:
+        for memtable in self._memtables():
+            state = memtable.ended.get(reference, 0)
+            if state:
+                return state
+        return self._db.ended(reference)
+
+    def account_by_handle(self, ledger: int, key: str, value: str) -> int:
+        for memtable in self._memtables():
+            number = memtable.handles.get((ledger, key, value), 0)
+            if number:
+                return number
+        return self._db.account_by_handle(ledger, key, value)
+
+    def remembered(self, request_id: bytes) -> Remembered | None:
+        for memtable in self._memtables():
+            found = memtable.requests.get(request_id)
+            if found is not None:
+                return found
+        return self._db.remembered(request_id)
+
+    def profile(self, account_number: int) -> Profile | None:
+        for memtable in self._memtables():
+            found = memtable.profiles.get(account_number)
+            if found is not None:
+                return found
+        return self._db.profile(account_number)
+
+    def _reference(self, number: int) -> int:
+        record = np.zeros(1, dtype=TRANSFER)
+        record["id_lo"], record["id_hi"] = number & ((1 << 64) - 1), number >> 64
+        out = np.zeros(1, dtype=np.int64)
+        self.find_ids(record.view(np.int64).reshape(1, -1), out)
+        return int(out[0])
+
+    def lookup_transfer(self, number: int) -> StoredTransfer | None:
+        reference = self._reference(number)
+        return self._stored(reference) if reference else None
+
+    def _stored(self, reference: int) -> StoredTransfer:
+        stored = stored_transfer(self._open(reference >> OFFSET_BITS), reference & _OFFSET_MASK)
+        original = int(stored.outcome["original"])
+        if original and not int(stored.record["debit_account"]):
+            pending = self._open(original >> OFFSET_BITS).entry.transfers[original & _OFFSET_MASK]
+            for name in ("debit_account", "credit_account", "ledger"):
+                stored.record[name] = pending[name]
+        return stored
+
+    def statement(self, account_number: int, before_reference: int, limit: int) -> list[StoredTransfer]:
+        """Newest first, along the links that each transfer carries; before_reference 0 = from the newest."""
+        if before_reference:
+            reference = self._previous(self._stored(before_reference), account_number)
+        else:
+            reference = int(self._state.columns[account_number, kernel.LAST])
+        page: list[StoredTransfer] = []
+        while reference and len(page) < limit:
+            stored = self._stored(reference)
+            page.append(stored)
+            reference = self._previous(stored, account_number)
+        return page
+
+    @staticmethod
+    def _previous(stored: StoredTransfer, account_number: int) -> int:
+        if int(stored.record["debit_account"]) == account_number:
+            return int(stored.outcome["debit_previous"])
+        if int(stored.record["credit_account"]) == account_number:
+            return int(stored.outcome["credit_previous"])
+        raise BrokenHistoryError(f"the history of account {account_number} leads to another account's transfer")
+
+    def lookup_payment(self, number: int) -> StoredPayment | None:
+        reference = 0
+        for memtable in self._memtables():
+            reference = reference or memtable.payments.get(number, 0)
+        reference = reference or self._db.payment(number.to_bytes(16, "big"))
+        if not reference:
+            return None
+        return stored_payment(self._open(reference >> OFFSET_BITS), reference & _OFFSET_MASK)
+
+    # --- proofs ---------------------------------------------------------------------------------------------------
+
+    def chain_hash_at(self, position: int) -> bytes | None:
+        for memtable in self._memtables():
+            batch = memtable.batches.get(position)
+            if batch is not None:
+                return batch.chain_hash
+        value = self._db.batch(position)
+        return chain_hash_of(value) if value is not None else None
+
+    def state_hash(self) -> bytes:
+        return self._state.state_hash()
+
+    def verify(self) -> VerifyReport:
+        """Recompute every balance and the hash chain from the stored history, up to the last checkpoint."""
+        return verify_history(self._db, self._db.state())
+
+
+__all__ = ["EntryResult", "LedgerStore", "StoreConfig", "StoredPayment", "StoredTransfer"]

@@ -1,0 +1,59 @@
+"""Stored outcomes as what callers see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from node.ledger.history import AppliedBatch
+from node.ledger.records import OFFSET_BITS, OUTCOME, REPLY, REPLY_WORDS, OutcomeFlag, Records
+from node.storage.batch_codec import OpenBatch
+
+_DUPLICATE = int(OutcomeFlag.DUPLICATE)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTransfer:
+    record: Records  # one TRANSFER, accounts filled in for a post or void
+    outcome: Records  # one OUTCOME
+    position: int
+    offset: int
+    timestamp_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPayment:
+    record: Records  # one PAYMENT
+    legs: Records  # REPLY, one for each leg
+    position: int
+    timestamp_ns: int
+
+
+def replies_of(batch: AppliedBatch) -> Records:
+    """REPLY records of a batch; a duplicate says where and when the first was decided."""
+    outcomes, n = batch.outcomes, len(batch.outcomes)
+    words = np.zeros((n, REPLY_WORDS), dtype=np.int64)
+    words[:, 0] = (outcomes[:, 0] & 0xFFFFFFFF) | np.arange(n, dtype=np.int64) << 32
+    words[:, 1] = batch.position
+    words[:, 2] = batch.timestamp_ns
+    words[:, 3:7] = outcomes[:, 1:5]
+    for i in np.flatnonzero(outcomes[:, 0] >> 16 & _DUPLICATE).tolist():
+        reference = int(outcomes[i, 7])
+        words[i, 0] = (int(outcomes[i, 0]) & 0xFFFFFFFF) | (reference & ((1 << OFFSET_BITS) - 1)) << 32
+        words[i, 1] = reference >> OFFSET_BITS
+        words[i, 2] = batch.first_timestamps_ns.get(reference, batch.timestamp_ns)
+    return words.view(REPLY).reshape(-1)
+
+
+def stored_transfer(opened: OpenBatch, offset: int) -> StoredTransfer:
+    record = opened.entry.transfers[offset : offset + 1].copy()[0]
+    outcome = np.ascontiguousarray(opened.batch.outcomes[offset : offset + 1]).view(OUTCOME).reshape(-1)[0]
+    return StoredTransfer(record, outcome, opened.batch.position, offset, opened.batch.timestamp_ns)
+
+
+def stored_payment(opened: OpenBatch, offset: int) -> StoredPayment:
+    record = opened.entry.payments[offset : offset + 1].copy()[0]
+    first, legs = int(record["first_transfer"]), int(record["legs"])
+    replies = replies_of(opened.batch)[first : first + legs]
+    return StoredPayment(record, replies, opened.batch.position, opened.batch.timestamp_ns)
