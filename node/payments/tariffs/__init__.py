@@ -1,0 +1,163 @@
+"""Dated tariffs: what each kind of payment costs on the day it is made, and the tax within it.
+
+A tariff file is data with a date; of several the newest that is in force on the payment's local day applies. Published
+fees contain the excise duty: net = fee / (1 + rate), the duty is what remains, so the two always add up to the fee.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from node.ledger.statuses import PaymentKind
+
+SAMPLE_FOLDER = Path(__file__).parent
+MINOR_PER_UNIT = 100
+_KINDS = {
+    "send_money": PaymentKind.SEND_MONEY,
+    "pay_till": PaymentKind.PAY_TILL,
+    "pay_bill": PaymentKind.PAY_BILL,
+    "buy_airtime": PaymentKind.BUY_AIRTIME,
+}
+
+
+class TariffError(Exception):
+    """A tariff file breaks a rule; the message names the file and the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fee:
+    fee_minor: int  # all that the payer pays on top, duty included
+    excise_minor: int  # the duty within it
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    minimum_minor: int
+    uppers_minor: tuple[int, ...]
+    fees_minor: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    name: str
+    currency: str
+    ledger: int
+    effective: date
+    utc_offset: timedelta
+    excise_percent: int
+    tables: dict[PaymentKind, Table]
+
+    @property
+    def version(self) -> int:
+        return self.effective.year * 10_000 + self.effective.month * 100 + self.effective.day
+
+    def fee(self, kind: PaymentKind, amount_minor: int) -> Fee | None:
+        """None = the tariff has no band for this kind and amount."""
+        table = self.tables.get(kind)
+        if table is None or amount_minor < table.minimum_minor:
+            return None
+        at = bisect_left(table.uppers_minor, amount_minor)
+        if at == len(table.uppers_minor):
+            return None
+        fee_minor = table.fees_minor[at]
+        return Fee(fee_minor, excise_within(fee_minor, self.excise_percent))
+
+
+def excise_within(fee_minor: int, percent: int) -> int:
+    """The duty in a duty-inclusive fee, rounded half up to a cent; integers only."""
+    return (2 * fee_minor * percent + (100 + percent)) // (2 * (100 + percent))
+
+
+@dataclass(frozen=True, slots=True)
+class Tariffs:
+    """Every tariff that the operator has, newest first."""
+
+    dated: tuple[Tariff, ...]
+
+    def in_force(self, ledger: int, timestamp_ns: int) -> Tariff | None:
+        for tariff in self.dated:
+            if tariff.ledger != ledger:
+                continue
+            local = datetime.fromtimestamp(timestamp_ns // 1_000_000_000, UTC) + tariff.utc_offset
+            if tariff.effective <= local.date():
+                return tariff
+        return None
+
+    def ledger_of(self, currency: str) -> int:
+        """0 = the operator has no tariff in that currency."""
+        return next((tariff.ledger for tariff in self.dated if tariff.currency == currency), 0)
+
+
+def load_tariffs(path: Path | None = None) -> Tariffs:
+    """One file, or every *.toml of a folder; None = the sample. Raises TariffError."""
+    folder = path or SAMPLE_FOLDER
+    files = sorted(folder.glob("*.toml")) if folder.is_dir() else [folder]
+    if not files:
+        raise TariffError(f"{folder}: holds no tariff (*.toml)")
+    tariffs = [_load(file) for file in files]
+    return Tariffs(tuple(sorted(tariffs, key=lambda tariff: tariff.effective, reverse=True)))
+
+
+def _load(path: Path) -> Tariff:
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TariffError(f"{path.name}: {error}") from error
+    return parse_tariff(raw, path.name)
+
+
+def parse_tariff(raw: dict[str, Any], name: str) -> Tariff:
+    def whole(key: str, low: int, high: int) -> int:
+        value = raw.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise TariffError(f"{name}: {key}: must be a whole number from {low} to {high}, is {value!r}")
+        return value
+
+    currency, effective = raw.get("currency"), raw.get("effective_date")
+    if not isinstance(currency, str) or len(currency) != 3 or not currency.isalpha() or not currency.isupper():
+        raise TariffError(f"{name}: currency: must be three capital letters, is {currency!r}")
+    if not isinstance(effective, date) or isinstance(effective, datetime):
+        raise TariffError(f"{name}: effective_date: must be a date, is {effective!r}")
+    tables = {kind: _parse_table(raw[key], f"{name}: {key}") for key, kind in _KINDS.items() if key in raw}
+    if not tables:
+        raise TariffError(f"{name}: has no table; one of {', '.join(_KINDS)} is needed")
+    return Tariff(
+        name=str(raw.get("name", name)),
+        currency=currency,
+        ledger=whole("ledger", 1, 999),
+        effective=effective,
+        utc_offset=timedelta(minutes=whole("utc_offset_minutes", -720, 840)),
+        excise_percent=whole("excise_percent", 0, 100),
+        tables=tables,
+    )
+
+
+def _parse_table(raw: Any, where: str) -> Table:
+    bands: Sequence[Any] = raw.get("bands", ()) if isinstance(raw, dict) else ()
+    if not bands:
+        raise TariffError(f"{where}.bands: missing")
+    expected = None
+    for number, band in enumerate(bands):
+        field = f"{where}.bands[{number}]"
+        if not isinstance(band, list) or len(band) != 3 or not all(type(value) is int for value in band):
+            raise TariffError(f"{field}: must be [from, to, fee] in whole units, is {band!r}")
+        low, high, fee = band
+        if low < 1 or high < low:
+            raise TariffError(f"{field}: must go up from 1, is {low} to {high}")
+        if expected is not None and low != expected:
+            raise TariffError(f"{field}: must begin at {expected}, where the band before ends, is {low}")
+        if fee < 0:
+            raise TariffError(f"{field}: the fee must not be negative, is {fee}")
+        expected = high + 1
+    # A published band "101 to 500" holds everything above 100.00 up to 500.00.
+    return Table(
+        minimum_minor=bands[0][0] * MINOR_PER_UNIT,
+        uppers_minor=tuple(high * MINOR_PER_UNIT for _, high, _ in bands),
+        fees_minor=tuple(fee * MINOR_PER_UNIT for _, _, fee in bands),
+    )
