@@ -207,11 +207,15 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
             self.proposals.appended(proposal, self.log.append(self.term(), proposal.data), self.term())
 
     def _replicate(self, *, everyone: bool = False) -> None:
-        if self.reads.begin(max(self.commit_index(), self.noop_index)):
+        if self.reads.begin(self._read_floor()):
             everyone = True
         self.replicator.replicate(self._view(), everyone=everyone)
         if everyone:
             self._SyncObj__newAppendEntriesTime = self.clock.monotonic() + self.config.heartbeat_s
+
+    def _read_floor(self) -> int:
+        """A new leader may not know what was committed before it, until an entry of its own is."""
+        return max(self.commit_index(), self.noop_index)
 
     def _view(self) -> LeaderView:
         return LeaderView(self.term(), self.commit_index(), self.reads.round)
@@ -227,7 +231,7 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         self.replicator.settle_safe_index(self.commit_index())
         self.reads.confirm(self.replicator.majority_round(self.reads.round))
         self.reads.release(self.applied_index())
-        if self.reads.begin(max(self.commit_index(), self.noop_index)):
+        if self.reads.begin(self._read_floor()):
             self._replicate(everyone=True)
         if self._notice_at and now >= self._notice_at:
             self.replicator.tell_commit(self._view())

@@ -171,7 +171,7 @@ class RaftEngine:
 
     def wait_s(self) -> float:
         """How long the next step may wait when nothing arrives."""
-        if self._queue:
+        if self._queue or self._inbox or self._reads or self._refused:
             return 0.0
         return max(0.0, min(self.core.next_deadline() - self._clock.monotonic(), IDLE_S))
 
