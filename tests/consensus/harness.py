@@ -19,7 +19,7 @@ from node.consensus.seams import ConsensusConfig, FatalRaftError, TransportEvent
 STEP_MIN_S, STEP_MAX_S = 0.0005, 0.02
 
 
-class PowerCut(Exception):
+class PowerCutError(Exception):
     """Raised by an armed disk in the middle of a sync: nothing of it was written."""
 
 
@@ -109,7 +109,7 @@ class SimLog:
             return
         if self._disk.cut_at_next_sync:
             self._disk.cut_at_next_sync = False
-            raise PowerCut
+            raise PowerCutError
         self._disk.syncs += 1
         state = (self.base_index, self._base_term, self.term, self.voted_for, self.commit_index)
         self._disk.stored = (tuple(self._entries), *state)
@@ -182,6 +182,7 @@ class Cluster:
         self.states: dict[str, Recorder] = {node: Recorder() for node in ids}
         self.engines: dict[str, RaftEngine] = {}
         self.logs: dict[str, SimLog] = {}
+        self.transports: dict[str, SimTransport] = {}
         self.cut_links: set[tuple[str, str]] = set()
         self.drop, self.duplicate, self.delay_s = 0.0, 0.0, (0.0005, 0.003)
         self.violations: list[str] = []
@@ -202,7 +203,7 @@ class Cluster:
         self.engines.pop(node)
         state = self.states[node]
         self.states[node] = Recorder(state.rows[: state.durable_position])
-        self._flying = [item for item in self._flying if node not in item[2:4]]
+        self._flying = [item for item in self._flying if node != item[3]]  # what it had sent is still on its way
         heapq.heapify(self._flying)
         for engine in self.engines.values():
             engine.disconnected(node)
@@ -211,10 +212,11 @@ class Cluster:
         state = self.states[node]
         state.on_apply = lambda entry: self._check_apply(node, entry)
         self.logs[node] = self.log_class(self.disks[node])
+        self.transports[node] = SimTransport(lambda peer, frame: self._post(node, peer, frame))
         self.engines[node] = RaftEngine(
             self.config(node_id=node, cluster_id="sim", peers=dict.fromkeys(self.ids, "")),
             self.logs[node],
-            SimTransport(lambda peer, frame: self._post(node, peer, frame)),
+            self.transports[node],
             self.clock,
             state,
             randomness=random.Random(self.random.random()),
@@ -328,7 +330,7 @@ class Cluster:
     def _step(self, node: str, engine: RaftEngine) -> None:
         try:
             engine.step()
-        except PowerCut:
+        except PowerCutError:
             self.crash(node)
             return
         except FatalRaftError as error:

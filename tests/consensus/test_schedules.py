@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-import pytest
 from harness import Cluster, SimLog
 
 from node.consensus.contract import ProposalStatus
