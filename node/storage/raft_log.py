@@ -118,8 +118,8 @@ class RaftLog:
         return entries
 
     def append(self, term: int, data: bytes) -> int:
-        if term < self.last_term:
-            raise RaftLogError(f"an entry of term {term} cannot follow term {self.last_term}")
+        if not self.last_term <= term <= self.term:
+            raise RaftLogError(f"an entry of term {term} cannot follow term {self.last_term} in term {self.term}")
         self.last_index += 1
         self._count_term(self.last_index, term)
         self._memory[self.last_index] = (term, data)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from harness import Cluster, PowerCutError, Recorder, SimDisk, SimLog, SimTransport, VirtualClock
 
 from node.consensus import appending
 from node.consensus.contract import LogEntry, ProposalOutcome, ProposalStatus
@@ -17,8 +16,20 @@ from node.consensus.core import SafeRaft
 from node.consensus.engine import RaftEngine
 from node.consensus.frames import Append, AppendReply, Message, RequestVote, Vote, decode, encode
 from node.consensus.proposals import Proposal, Proposals
-from node.consensus.replication import Replicator
 from node.consensus.seams import ConsensusConfig, FatalRaftError
+from tests.consensus.canaries import (
+    AppliesFromTheStart,
+    CountsEveryVote,
+    CountsOldAcknowledgements,
+    DiscardsAtStepDown,
+    LeaderCountsUnsynced,
+    PromisesBeforeSync,
+    ReadsWithoutNoop,
+    ReadsWithoutQuorum,
+    SendsAtHeartbeatsOnly,
+    StepsBackOneByOne,
+)
+from tests.consensus.harness import Cluster, PowerCutError, Recorder, SimDisk, SimLog, SimTransport, VirtualClock
 
 # One node, with peers that the test plays
 
@@ -83,24 +94,6 @@ def entries(term: int, *data: bytes) -> list[tuple[int, bytes]]:
 
 
 # 1. Durability: a sync before every vote, every acknowledgement, and before the leader counts itself
-
-
-class PromisesBeforeSync(SafeRaft):
-    def flush(self) -> None:
-        promises, self.promises = self.promises, []
-        for peer, message in promises:
-            self.send(peer, message)
-        super().flush()
-
-
-class LeaderCountsUnsynced(SafeRaft):
-    """Takes its own unsynced entries for durable while it leads."""
-
-    def flush(self) -> None:
-        if self.is_leader() and isinstance(self.log, SimLog):
-            self.log.durable_index = self.log.last_index
-        else:
-            super().flush()
 
 
 @pytest.mark.parametrize(("core_class", "lost"), [(SafeRaft, False), (PromisesBeforeSync, True)])
@@ -223,11 +216,6 @@ def test_commit_stops_at_what_the_message_verified(guarded: bool, monkeypatch: p
 # 3. Acknowledgements and votes carry term and sender
 
 
-class CountsOldAcknowledgements(SafeRaft):
-    def _is_stale(self, message: Message) -> bool:
-        return super()._is_stale(message) and not isinstance(message, AppendReply)
-
-
 @pytest.mark.parametrize(("core_class", "counted"), [(SafeRaft, False), (CountsOldAcknowledgements, True)])
 def test_acknowledgement_of_an_older_term_does_not_count(core_class: type[SafeRaft], counted: bool) -> None:
     node = Alone(core_class=core_class)
@@ -244,11 +232,6 @@ def test_acknowledgement_of_an_older_term_does_not_count(core_class: type[SafeRa
     node.tell("b", delayed)
     assert bool(answers) == counted
     assert node.engine.status().commit_position == (5 if counted else 3)
-
-
-class CountsEveryVote(SafeRaft):
-    def _is_new_vote(self, peer: str) -> bool:
-        return True
 
 
 @pytest.mark.parametrize(("core_class", "role"), [(SafeRaft, "candidate"), (CountsEveryVote, "leader")])
@@ -276,12 +259,6 @@ def test_stranger_is_not_heard() -> None:
 
 
 # 4. Apply skips what is applied, never goes on after an error
-
-
-class AppliesFromTheStart(SafeRaft):
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
-        self._SyncObj__raftLastApplied = 0
 
 
 @pytest.mark.parametrize(("core_class", "twice"), [(SafeRaft, False), (AppliesFromTheStart, True)])
@@ -329,12 +306,6 @@ def test_state_behind_the_start_of_the_log_is_refused() -> None:
 # 6. Leadership, reads, outcomes
 
 
-class ReadsWithoutQuorum(SafeRaft):
-    def _settle(self) -> None:
-        self.reads.confirm(self.reads.round)
-        super()._settle()
-
-
 @pytest.mark.parametrize(("core_class", "stale"), [(SafeRaft, False), (ReadsWithoutQuorum, True)])
 def test_read_needs_a_quorum(core_class: type[SafeRaft], stale: bool) -> None:
     cluster = Cluster(core_class=core_class)
@@ -350,11 +321,6 @@ def test_read_needs_a_quorum(core_class: type[SafeRaft], stale: bool) -> None:
     cluster.run(3.0)
     assert bool(cluster.violations) == stale
     assert answers[0] is not None if stale else answers == [None]
-
-
-class ReadsWithoutNoop(SafeRaft):
-    def _read_floor(self) -> int:
-        return self.commit_index()
 
 
 @pytest.mark.parametrize(("core_class", "stale"), [(SafeRaft, False), (ReadsWithoutNoop, True)])
@@ -394,15 +360,6 @@ def test_leader_without_quorum_steps_down_within_two_seconds(guarded: bool) -> N
     cluster.isolate(leader)
     cluster.run(2.0)
     assert (cluster.engines[leader].status().role == "leader") != guarded
-
-
-class DiscardsAtStepDown(SafeRaft):
-    def _SyncObj__setState(self, state: int) -> None:  # noqa: N802
-        if self.is_leader() and state != 2:
-            for waiting in self.proposals._pending.values():
-                self.proposals.refuse(waiting, ProposalStatus.DISCARDED)
-            self.proposals._pending.clear()
-        super()._SyncObj__setState(state)
 
 
 @pytest.mark.parametrize(("core_class", "lied"), [(SafeRaft, False), (DiscardsAtStepDown, True)])
@@ -456,12 +413,6 @@ def test_term_hint_moves_a_sender_of_an_older_term() -> None:
 # 9. Nothing waits for a tick
 
 
-class SendsAtHeartbeatsOnly(SafeRaft):
-    def _replicate(self, *, everyone: bool = False) -> None:
-        if everyone:
-            super()._replicate(everyone=True)
-
-
 @pytest.mark.parametrize(("core_class", "waits"), [(SafeRaft, False), (SendsAtHeartbeatsOnly, True)])
 def test_commit_needs_no_passing_of_time(core_class: type[SafeRaft], waits: bool) -> None:
     cluster = Cluster(core_class=core_class)
@@ -486,13 +437,6 @@ def test_all_waiting_proposals_share_one_sync() -> None:
     cluster.run(0.05)
     assert len(cluster.acknowledged) == 500
     assert all(disk.syncs - before[node] <= 3 for node, disk in cluster.disks.items())
-
-
-class StepsBackOneByOne(Replicator):
-    def on_reply(self, peer: str, reply: AppendReply) -> None:
-        if not reply.success:
-            reply = replace(reply, match_index=reply.prev_index - 1)
-        super().on_reply(peer, reply)
 
 
 @pytest.mark.parametrize("guarded", [True, False])

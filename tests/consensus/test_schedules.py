@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from harness import Cluster, SimLog
+import pytest
 
 from node.consensus.contract import ProposalStatus
 from node.consensus.core import SafeRaft
+from tests.consensus.canaries import AppliesFromTheStart, DiscardsAtStepDown, PromisesBeforeSync, ReadsWithoutQuorum
+from tests.consensus.harness import Cluster, SimLog
 
 SEEDS = 160
 ACTIONS = 40
@@ -59,3 +61,11 @@ def test_random_schedules_keep_every_promise() -> None:
     assert outcomes[ProposalStatus.APPLIED] > 20 * SEEDS
     assert outcomes[ProposalStatus.UNKNOWN]
     assert outcomes[ProposalStatus.DISCARDED]
+
+
+@pytest.mark.parametrize(
+    "core_class", [PromisesBeforeSync, ReadsWithoutQuorum, DiscardsAtStepDown, AppliesFromTheStart]
+)
+def test_random_schedules_catch_a_missing_guard(core_class: type[SafeRaft]) -> None:
+    found = (seed for seed in range(SEEDS) if run_schedule(seed, core_class).violations)
+    assert next(found, None) is not None
