@@ -1,0 +1,120 @@
+"""The engine's seams to disk, network and time, and its settings. Tests drive the same engine over virtual ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+MEBIBYTE = 1 << 20
+
+
+class FatalRaftError(Exception):
+    """An invariant that protects money is broken: the node must stop before it promises anything more."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    ca: Path
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusConfig:
+    node_id: str
+    cluster_id: str
+    peers: Mapping[str, str] = field(default_factory=dict)  # node id -> address; this node's own id is passed over
+    listen_address: str = "127.0.0.1:0"
+    tls: TlsFiles | None = None
+    tls_server_name: str = "kibubu"
+    heartbeat_s: float = 0.08
+    election_timeout_min_s: float = 0.35
+    election_timeout_max_s: float = 0.7
+    quorum_timeout_s: float = 1.2  # a leader that hears from no majority for so long steps down
+    unknown_after_s: float = 0.5  # after losing the lead, how long callers may still learn a sure outcome
+    queue_length_max: int = 10_000  # proposals without an outcome
+    queue_bytes_max: int = 256 * MEBIBYTE
+    window_bytes: int = 16 * MEBIBYTE  # sent to a peer and not yet acknowledged
+    batch_bytes: int = 4 * MEBIBYTE  # of one AppendEntries; a single larger entry travels alone
+    batch_entries_max: int = 4_096
+    send_queue_bytes_max: int = 64 * MEBIBYTE
+    apply_bytes_max: int = 4 * MEBIBYTE  # of one apply call, so that heartbeats go on during a replay
+    log_bytes_max: int = 4_096 * MEBIBYTE
+    log_trailing_entries: int = 1_000
+    tick_s: float = 0.1
+
+    def other_peers(self) -> dict[str, str]:
+        return {peer: self.peers[peer] for peer in sorted(self.peers) if peer != self.node_id}
+
+
+class RaftLog(Protocol):
+    """Entries are numbered from 1; everything at or below base_index was compacted away. Changes are visible at once
+    and durable after sync(), all of them in one step: entries, truncation, term and vote."""
+
+    @property
+    def base_index(self) -> int: ...
+    @property
+    def last_index(self) -> int: ...
+    @property
+    def last_term(self) -> int: ...
+    @property
+    def durable_index(self) -> int: ...
+    @property
+    def term(self) -> int: ...
+    @property
+    def voted_for(self) -> str: ...
+    @property
+    def commit_index(self) -> int: ...
+    @property
+    def bytes_total(self) -> int: ...
+    def term_at(self, index: int) -> int | None:
+        """None when the entry is compacted away or not there yet; base_index itself still has its term."""
+        ...
+
+    def first_index_of_term(self, index: int) -> int:
+        """The lowest index known to have the same term as the entry at index."""
+        ...
+
+    def read(self, first: int, count_max: int, bytes_max: int) -> list[tuple[int, bytes]]:
+        """(term, data) from `first` on; at least one when there is one, however large."""
+        ...
+
+    def append(self, term: int, data: bytes) -> int: ...
+    def truncate(self, first: int) -> None: ...
+    def set_term(self, term: int, voted_for: str) -> None: ...
+    def set_commit(self, index: int) -> None:
+        """A hint for the next start; need not be durable by itself."""
+        ...
+
+    def compact(self, index: int) -> None: ...
+    def sync(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class TransportEvents(Protocol):
+    """What a transport tells the engine; every method may be called from any thread."""
+
+    def connected(self, peer_id: str) -> None: ...
+    def disconnected(self, peer_id: str) -> None: ...
+    def received(self, peer_id: str, frame: bytes) -> bool:
+        """False: the engine is full; the transport drops the connection (dropping is always safe)."""
+        ...
+
+
+class PeerTransport(Protocol):
+    """Ordered frames to named peers while connected. It may lose frames, but says so by disconnected()."""
+
+    def start(self, events: TransportEvents) -> None: ...
+    def send(self, peer_id: str, frame: bytes) -> bool: ...
+    def stop(self) -> None: ...
+
+
+class SystemClock:
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def time_ns(self) -> int:
+        return time.time_ns()

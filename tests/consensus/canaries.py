@@ -1,0 +1,78 @@
+"""Engines with one guard taken out. Tests use them to prove that they would notice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from node.consensus.contract import ProposalStatus
+from node.consensus.core import SafeRaft
+from node.consensus.frames import AppendReply, Message
+from node.consensus.replication import Replicator
+from tests.consensus.harness import SimLog
+
+
+class PromisesBeforeSync(SafeRaft):
+    def flush(self) -> None:
+        promises, self.promises = self.promises, []
+        for peer, message in promises:
+            self.send(peer, message)
+        super().flush()
+
+
+class LeaderCountsUnsynced(SafeRaft):
+    """Takes its own unsynced entries for durable while it leads."""
+
+    def flush(self) -> None:
+        if self.is_leader() and isinstance(self.log, SimLog):
+            self.log.durable_index = self.log.last_index
+        else:
+            super().flush()
+
+
+class CountsOldAcknowledgements(SafeRaft):
+    def _is_stale(self, message: Message) -> bool:
+        return super()._is_stale(message) and not isinstance(message, AppendReply)
+
+
+class CountsEveryVote(SafeRaft):
+    def _is_new_vote(self, peer: str) -> bool:
+        return True
+
+
+class AppliesFromTheStart(SafeRaft):
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self._SyncObj__raftLastApplied = 0
+
+
+class ReadsWithoutQuorum(SafeRaft):
+    def _settle(self) -> None:
+        self.reads.confirm(self.reads.round)
+        super()._settle()
+
+
+class ReadsWithoutNoop(SafeRaft):
+    def _read_floor(self) -> int:
+        return self.commit_index()
+
+
+class DiscardsAtStepDown(SafeRaft):
+    def _SyncObj__setState(self, state: int) -> None:  # noqa: N802
+        if self.is_leader() and state != 2:
+            for waiting in self.proposals._pending.values():
+                self.proposals.refuse(waiting, ProposalStatus.DISCARDED)
+            self.proposals._pending.clear()
+        super()._SyncObj__setState(state)
+
+
+class SendsAtHeartbeatsOnly(SafeRaft):
+    def _replicate(self, *, everyone: bool = False) -> None:
+        if everyone:
+            super()._replicate(everyone=True)
+
+
+class StepsBackOneByOne(Replicator):
+    def on_reply(self, peer: str, reply: AppendReply) -> None:
+        if not reply.success:
+            reply = replace(reply, match_index=reply.prev_index - 1)
+        super().on_reply(peer, reply)
