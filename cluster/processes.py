@@ -6,6 +6,7 @@ process started, and both must fit before any signal is sent.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -159,10 +160,8 @@ def wait_ended(process: psutil.Process, timeout_s: float) -> bool:
     """True when it has ended; also reaps it when it is our own child, so that no zombie stays."""
     deadline_s = time.monotonic() + timeout_s
     while True:
-        try:
+        with contextlib.suppress(ChildProcessError):  # somebody else's child: its parent reaps it
             os.waitpid(process.pid, os.WNOHANG)
-        except ChildProcessError:
-            pass  # somebody else's child: its parent reaps it
         try:
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
                 return True
