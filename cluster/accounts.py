@@ -21,9 +21,7 @@ def handle_of(name: str) -> ledger_pb2.Handle:
     if key not in HANDLE_KEYS:
         raise AccountNameError(f"{name}: {key!r} is no kind of handle; there are {', '.join(HANDLE_KEYS)}")
     if key == "msisdn" and not (value.isascii() and value.isdecimal() and 7 <= len(value) <= 15):
-        raise AccountNameError(
-            f"{name}: write a phone number in full, such as 254712000001, or {HANDLE_KEYS[1]}:123456"
-        )
+        raise AccountNameError(f"{name}: write a phone number in full (254712000001) or key:value (till:123456)")
     return ledger_pb2.Handle(key=key, value=value)
 
 

@@ -9,13 +9,18 @@ from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from cluster.accounts import LEDGER_KES
 from cluster.calls import Caller
 from cluster.ids import fixed_id
-from node.ledger.columns import AccountFlag, AccountKind
-from node.ledger.statuses import CommandStatus, Status, TransferCode
+from cluster.vocabulary import (
+    CODE_ISSUE,
+    COMMAND_EXISTS,
+    COMMAND_OK,
+    DEBITS_MUST_NOT_EXCEED_CREDITS,
+    STATUS_OK,
+    AccountKind,
+)
 
 DEMO_PIN = "2468"
 OPENING_MINOR = 1_000_000  # KES 10,000.00
 ISSUANCE = "KES/issuance"
-_GUARDED = int(AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS)
 
 
 class SeedError(Exception):
@@ -28,7 +33,7 @@ class DemoAccount:
     key: str
     value: str
     kind: AccountKind
-    flags: int = _GUARDED
+    flags: int = DEBITS_MUST_NOT_EXCEED_CREDITS
     pin: str = ""
     opening_minor: int = 0
 
@@ -61,7 +66,7 @@ def create_accounts(caller: Caller, accounts: list[DemoAccount]) -> dict[str, in
     )
     numbers: dict[str, int] = {}
     for account, result in zip(accounts, created.results, strict=True):
-        if result.status not in (CommandStatus.OK, CommandStatus.EXISTS):
+        if result.status not in (COMMAND_OK, COMMAND_EXISTS):
             raise SeedError(f"account {account.key}:{account.value}: {result.status_name}")
         numbers[account.value] = result.account_number
     _set_missing_pins(caller, accounts, numbers)
@@ -106,7 +111,7 @@ def _set_missing_pins(caller: Caller, accounts: list[DemoAccount], numbers: dict
         ledger_pb2.UpdateAccountsRequest(updates=updates),
     )
     for result in answer.results:
-        if result.status not in (CommandStatus.OK, CommandStatus.EXISTS):
+        if result.status not in (COMMAND_OK, COMMAND_EXISTS):
             raise SeedError(f"PIN: {result.status_name}")
 
 
@@ -121,7 +126,7 @@ def _issue(caller: Caller, accounts: list[DemoAccount], numbers: dict[str, int])
             credit_account=numbers[account.value],
             amount_minor=account.opening_minor,
             ledger=LEDGER_KES,
-            code=int(TransferCode.ISSUE),
+            code=CODE_ISSUE,
             narrative="opening balance",
         )
         for account in accounts
@@ -131,7 +136,7 @@ def _issue(caller: Caller, accounts: list[DemoAccount], numbers: dict[str, int])
         ledger_pb2.CreateTransfersRequest(transfers=transfers),
     )
     for account, result in zip(accounts, answer.results, strict=True):
-        if result.status != Status.OK:
+        if result.status != STATUS_OK:
             raise SeedError(f"opening balance of {account.key}:{account.value}: {result.status_name}")
 
 
