@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -73,7 +74,7 @@ def checks(layout: Layout, caller: Caller, *, prometheus: bool) -> dict[str, Cal
     """One check a process, and one for the leader."""
     result: dict[str, Callable[[], bool]] = {FRAUD: lambda: is_serving(caller, layout.fraud_address)}
     for node_id in layout.node_ids:
-        result[node_id] = lambda address=layout.api_address(node_id): is_serving(caller, address)  # type: ignore[misc]
+        result[node_id] = partial(is_serving, caller, layout.api_address(node_id))
     result["leader"] = lambda: bool(find_leader(caller, layout))
     result[EDGE] = lambda: listens(layout.edge_address)
     if prometheus:

@@ -53,7 +53,7 @@ _MILLISECONDS_SHIFT = 16  # high word of a ULID: 48 bits of milliseconds, then 1
 
 
 class IdSource:
-    """Unique, time-ordered ids for one generator: clock, then this generator's mark, then a counter that never repeats."""
+    """Unique, time-ordered ids of one generator: clock, its mark, then a counter that never repeats."""
 
     def __init__(self) -> None:
         self._mark = secrets.randbits(16)
