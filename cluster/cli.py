@@ -1,0 +1,263 @@
+"""The `kibubu` command: a local cluster, its money, and the ways to measure and break it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from cluster import inspection, lifecycle, processes
+from cluster.accounts import LEDGER_KES, AccountNameError, find_account
+from cluster.calls import Caller, CallError, operator_caller
+from cluster.certificates import CertificateError
+from cluster.cli_load import bench, chaos, fraud
+from cluster.config_files import SERVICE_CODE
+from cluster.demo import SeedError
+from cluster.ids import new_id
+from cluster.layout import NODE_IDS, PROMETHEUS, Layout, LayoutError, layout_from_environment
+from cluster.money import AmountError, format_minor, parse_amount_minor
+from cluster.vocabulary import CODE_OPERATOR, STATUS_OK
+from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+
+_NODE = click.argument("node", type=click.Choice(NODE_IDS))
+_console = Console()
+_EXPECTED = (
+    AccountNameError,
+    AmountError,
+    CallError,
+    CertificateError,
+    LayoutError,
+    SeedError,
+    lifecycle.ClusterError,
+    processes.ProcessError,
+)
+
+
+@contextlib.contextmanager
+def _clear_errors() -> Iterator[None]:
+    """An expected error is one line, not a traceback."""
+    try:
+        yield
+    except _EXPECTED as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _layout() -> Layout:
+    with _clear_errors():
+        return layout_from_environment()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Kibubu: mobile money on three nodes."""
+
+
+@main.command()
+@click.option("--prometheus/--no-prometheus", default=True, help="Start Prometheus when it is there or can be installed.")
+def up(*, prometheus: bool) -> None:
+    """Start everything, wait until it is healthy, seed the demo customers. Twice changes nothing."""
+    layout = _layout()
+    with _clear_errors():
+        lifecycle.up(layout, click.echo, with_prometheus=prometheus)
+    _print_addresses(layout)
+
+
+def _print_addresses(layout: Layout) -> None:
+    click.echo("\nKibubu is up.")
+    click.echo(f"  nodes       {'  '.join(layout.api_addresses)}   (gRPC, mutual TLS)")
+    click.echo(f"  USSD edge   http://{layout.edge_address}/ussd/africastalking")
+    has_prometheus = processes.find_process(layout.pid_file(PROMETHEUS)) is not None
+    click.echo(f"  Prometheus  {f'http://{layout.prometheus_address}' if has_prometheus else 'left out'}")
+    click.echo(f"  state       {layout.home}")
+    click.echo("  customers   Wanjiku 254712000001, Otieno 254712000002, Achieng 254712000003; PIN 2468")
+    click.echo("\nTry:")
+    click.echo(
+        f"  curl -s http://{layout.edge_address}/ussd/africastalking -d sessionId=s1 -d serviceCode='{SERVICE_CODE}' "
+        "-d phoneNumber=+254712000001 -d networkCode=63902 --data-urlencode 'text='"
+    )
+    click.echo("  .venv/bin/kibubu transfer 254712000001 254712000002 500")
+    click.echo(
+        f"  curl -s http://{layout.prometheus_address}/api/v1/query "
+        "--data-urlencode 'query=kibubu:transfers:rate1m'"
+    )
+
+
+@main.command()
+def down() -> None:
+    """Stop what `up` started, and nothing else."""
+    with _clear_errors():
+        if not lifecycle.down(_layout(), click.echo):
+            click.echo("nothing was running")
+
+
+@main.command()
+def status() -> None:
+    """Role, term, positions, lag, hash and transfers a second of each node."""
+    layout = _layout()
+    with _clear_errors(), _caller(layout) as caller:
+        _console.print(inspection.status_table(layout, caller))
+
+
+@contextlib.contextmanager
+def _caller(layout: Layout) -> Iterator[Caller]:
+    if not (layout.certificates / "ca.crt").exists():
+        raise click.ClickException(f"there is no cluster in {layout.home}; `kibubu up` makes one")
+    with operator_caller(layout) as caller:
+        yield caller
+
+
+@main.command()
+@_NODE
+def kill(node: str) -> None:
+    """Kill a node with -9, as a power cut would."""
+    _act(processes.kill, node, "killed")
+
+
+@main.command()
+@_NODE
+def pause(node: str) -> None:
+    """Stop a node's process where it is (SIGSTOP)."""
+    _act(processes.pause, node, "paused")
+
+
+@main.command()
+@_NODE
+def resume(node: str) -> None:
+    """Let a paused node go on."""
+    _act(processes.resume, node, "resumed")
+
+
+def _act(action: Callable[[Path], bool], node: str, done: str) -> None:
+    if not action(_layout().pid_file(node)):
+        raise click.ClickException(f"{node} is not running")
+    click.echo(f"{done} {node}")
+
+
+@main.command()
+@_NODE
+def start(node: str) -> None:
+    """Start a node that was killed."""
+    layout = _layout()
+    with _clear_errors():
+        if not layout.config_file(node).exists():
+            raise click.ClickException(f"there is no cluster in {layout.home}; `kibubu up` makes one")
+        click.echo(f"started {node}" if lifecycle.start_service(layout, node) else f"{node} runs already")
+
+
+@main.command()
+@click.argument("debit")
+@click.argument("credit")
+@click.argument("amount")
+@click.option("--id", "transfer_id", default="", help="32 hex digits: send again what is unknown under the same id.")
+def transfer(debit: str, credit: str, amount: str, transfer_id: str) -> None:
+    """Move AMOUNT shillings from DEBIT to CREDIT (phone numbers, till:..., system:..., #number)."""
+    with _clear_errors():
+        amount_minor = parse_amount_minor(amount)
+    raw_id = _parse_id(transfer_id) if transfer_id else new_id()
+    with _clear_errors(), _caller(_layout()) as caller:
+        debit_account, credit_account = find_account(caller, debit), find_account(caller, credit)
+        request = ledger_pb2.Transfer(
+            id=raw_id,
+            debit_account=debit_account.account_number,
+            credit_account=credit_account.account_number,
+            amount_minor=amount_minor,
+            ledger=LEDGER_KES,
+            code=CODE_OPERATOR,
+        )
+        try:
+            answer = caller.leader(
+                lambda c: ledger_pb2_grpc.LedgerServiceStub(c).CreateTransfers,
+                ledger_pb2.CreateTransfersRequest(transfers=[request]),
+            )
+        except CallError as error:
+            raise click.ClickException(f"{error}\n  to ask again: the same command with --id {raw_id.hex()}") from error
+    result = answer.results[0]
+    if result.status != STATUS_OK:
+        raise click.ClickException(f"refused: {result.status_name}")
+    click.echo(
+        f"KES {format_minor(amount_minor)} moved at position {result.position}; {debit} has "
+        f"{format_minor(result.debit_balance_minor)}, {credit} has {format_minor(result.credit_balance_minor)}"
+    )
+
+
+def _parse_id(text: str) -> bytes:
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        raw = b""
+    if len(raw) != 16:
+        raise click.ClickException("--id: 32 hex digits")
+    return raw
+
+
+@main.command()
+@click.argument("account")
+def balance(account: str) -> None:
+    """What an account has, and what of it is free."""
+    with _clear_errors(), _caller(_layout()) as caller:
+        found = find_account(caller, account)
+    click.echo(
+        f"{found.name} (#{found.account_number}): KES {format_minor(found.balance_minor)}, "
+        f"available {format_minor(found.available_minor)}"
+    )
+
+
+@main.command()
+@click.argument("account")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+def statement(account: str, limit: int) -> None:
+    """The newest transfers of an account."""
+    with _clear_errors(), _caller(_layout()) as caller:
+        found = find_account(caller, account)
+        answer = caller.leader(
+            lambda c: ledger_pb2_grpc.LedgerServiceStub(c).GetStatement,
+            ledger_pb2.GetStatementRequest(account_number=found.account_number, page_size=limit),
+        )
+    table = Table(title=f"{found.name} (#{found.account_number})")
+    for title in ("position", "id", "in or out", "other", "balance", "narrative"):
+        table.add_column(title, justify="right" if title in ("position", "in or out", "balance") else "left")
+    for stored in answer.transfers:
+        table.add_row(*_statement_row(stored, found.account_number))
+    _console.print(table)
+
+
+def _statement_row(stored: ledger_pb2.StoredTransfer, number: int) -> tuple[str, ...]:
+    entry, result = stored.transfer, stored.result
+    outgoing = entry.debit_account == number
+    amount_minor = -entry.amount_minor if outgoing else entry.amount_minor
+    return (
+        str(result.position),
+        entry.id.hex(),
+        format_minor(amount_minor),
+        f"#{entry.credit_account if outgoing else entry.debit_account}",
+        format_minor(result.debit_balance_minor if outgoing else result.credit_balance_minor),
+        entry.narrative,
+    )
+
+
+@main.command()
+def verify() -> None:
+    """Recompute every balance and the hash chain on every node, and compare the nodes."""
+    layout = _layout()
+    with _clear_errors(), _caller(layout) as caller:
+        verdict = inspection.verify(layout, caller)
+    for line in verdict.lines:
+        click.echo(line)
+    for problem in verdict.problems:
+        click.echo(f"PROBLEM {problem}", err=True)
+    if not verdict.ok:
+        sys.exit(1)
+    click.echo("the books are right")
+
+
+main.add_command(bench)
+main.add_command(chaos)
+main.add_command(fraud)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Where everything of one local cluster lives: its ports, its folders, its processes.
+
+Several clusters run side by side on one machine, so nothing here is a global: a `Layout` is made from a folder and a
+port base, and everything else follows from the two.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+HOME_VARIABLE = "KIBUBU_HOME"
+PORT_BASE_VARIABLE = "KIBUBU_PORT_BASE"
+PORT_BASE_DEFAULT = 7100
+PORTS_PER_CLUSTER = 100
+CLUSTER_ID = "kibubu-dev"
+NODE_IDS = ("n1", "n2", "n3")
+FRAUD = "fraud"
+EDGE = "edge"
+PROMETHEUS = "prometheus"
+LOOPBACK = "127.0.0.1"
+# The free port search stays below the range that the kernel gives to outgoing connections.
+_FREE_PORT_LOW, _FREE_PORT_HIGH = 12_000, 30_000
+_FREE_PORT_TRIES_MAX = 200
+
+
+class LayoutError(Exception):
+    """The environment names a folder or a port base that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    home: Path
+    port_base: int
+    python: str = sys.executable
+    fraud_model_dir: Path = PROJECT_ROOT / "fraud" / "model"
+
+    @property
+    def node_ids(self) -> tuple[str, ...]:
+        return NODE_IDS
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """In the order in which they start; they stop in the opposite one."""
+        return (FRAUD, *NODE_IDS, EDGE, PROMETHEUS)
+
+    def _node_port(self, node_id: str, offset: int) -> int:
+        if node_id not in NODE_IDS:
+            raise LayoutError(f"there is no node {node_id!r}; the nodes are {', '.join(NODE_IDS)}")
+        return self.port_base + 10 * (NODE_IDS.index(node_id) + 1) + offset
+
+    def api_address(self, node_id: str) -> str:
+        return f"{LOOPBACK}:{self._node_port(node_id, 1)}"
+
+    def peer_address(self, node_id: str) -> str:
+        return f"{LOOPBACK}:{self._node_port(node_id, 2)}"
+
+    def metrics_address(self, name: str) -> str:
+        if name == FRAUD:
+            return f"{LOOPBACK}:{self.port_base + 43}"
+        if name == EDGE:
+            return f"{LOOPBACK}:{self.port_base + 53}"
+        return f"{LOOPBACK}:{self._node_port(name, 3)}"
+
+    @property
+    def api_addresses(self) -> tuple[str, ...]:
+        return tuple(self.api_address(node_id) for node_id in NODE_IDS)
+
+    @property
+    def fraud_address(self) -> str:
+        return f"{LOOPBACK}:{self.port_base + 41}"
+
+    @property
+    def edge_address(self) -> str:
+        return f"{LOOPBACK}:{self.port_base + 51}"
+
+    @property
+    def prometheus_address(self) -> str:
+        return f"{LOOPBACK}:{self.port_base + 90}"
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        addresses = [
+            *self.api_addresses,
+            *(self.peer_address(node_id) for node_id in NODE_IDS),
+            *(self.metrics_address(name) for name in (*NODE_IDS, FRAUD, EDGE)),
+            self.fraud_address,
+            self.edge_address,
+            self.prometheus_address,
+        ]
+        return tuple(int(address.rpartition(":")[2]) for address in addresses)
+
+    @property
+    def certificates(self) -> Path:
+        return self.home / "certificates"
+
+    @property
+    def pin_key_file(self) -> Path:
+        return self.home / "keys" / "pin.key"
+
+    def config_file(self, name: str) -> Path:
+        return self.home / "config" / ("prometheus.yml" if name == PROMETHEUS else f"{name}.toml")
+
+    def data_dir(self, name: str) -> Path:
+        return self.home / "data" / name
+
+    def log_file(self, name: str) -> Path:
+        return self.home / "logs" / f"{name}.log"
+
+    def pid_file(self, name: str) -> Path:
+        return self.home / "run" / f"{name}.json"
+
+    def command(self, name: str) -> list[str]:
+        """How `python -m ...` starts this process (Prometheus has its own module)."""
+        module = {FRAUD: "fraud.serve", EDGE: "ussd_edge"}.get(name, "node")
+        return [self.python, "-m", module, "--config", str(self.config_file(name))]
+
+
+def layout_from_environment(environment: Mapping[str, str] = os.environ) -> Layout:
+    home = Path(environment.get(HOME_VARIABLE) or PROJECT_ROOT / ".kibubu").expanduser().absolute()
+    raw = environment.get(PORT_BASE_VARIABLE) or str(PORT_BASE_DEFAULT)
+    if not (raw.isascii() and raw.isdecimal() and 1_024 <= int(raw) <= 65_535 - PORTS_PER_CLUSTER):
+        raise LayoutError(f"{PORT_BASE_VARIABLE}: must be 1024..{65_535 - PORTS_PER_CLUSTER}, is {raw!r}")
+    return Layout(home=home, port_base=int(raw))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port_base() -> int:
+    """A port base on which nothing listens now; for tests and for temporary clusters."""
+    for _ in range(_FREE_PORT_TRIES_MAX):
+        base = random.randrange(_FREE_PORT_LOW, _FREE_PORT_HIGH, PORTS_PER_CLUSTER)
+        if all(_is_free(port) for port in Layout(home=Path(), port_base=base).ports):
+            return base
+    raise LayoutError("found no free range of ports")
