@@ -6,6 +6,8 @@ import asyncio
 import logging
 import signal
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -16,11 +18,16 @@ from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, start_http_server
 
-from node.payments.tariffs import load_tariffs
+from node.consensus.contract import LogEntry
+from node.consensus.engine import RaftEngine
+from node.consensus.seams import ConsensusConfig, SystemClock, TlsFiles
+from node.consensus.transport import GrpcTransport
+from node.payments.tariffs import TariffError, load_tariffs
 from node.service.admin_servicer import AdminServicer
 from node.service.admission import Admission
 from node.service.auth import RoleInterceptor, server_options
-from node.service.config import NodeConfig
+from node.service.config import ConfigError, NodeConfig
+from node.service.expiry import Expiry
 from node.service.fraud_client import FraudClient
 from node.service.guard import Guard
 from node.service.ledger_servicer import LedgerServicer
@@ -30,7 +37,9 @@ from node.service.payment_desk import PaymentDesk
 from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
 from node.service.tls import load_server_credentials
-from node.storage.ledger_store import LedgerStore, StoreConfig
+from node.storage.ledger_db import ForeignDataError
+from node.storage.ledger_store import EntryResult, LedgerStore, StoreConfig
+from node.storage.raft_log import RaftLog, RaftLogError
 
 _log = logging.getLogger("kibubu.node")
 _STOP_GRACE_S = 2.0
@@ -56,6 +65,51 @@ def read_key(path: Path) -> bytes:
     return key
 
 
+class TimedStore:
+    """The store as the engine's state machine, with the time of each apply in the metrics."""
+
+    def __init__(self, store: LedgerStore, metrics: NodeMetrics) -> None:
+        self._store = store
+        self._stage_apply = metrics.stage_apply
+        self.tick = store.tick
+
+    @property
+    def applied_position(self) -> int:
+        return self._store.applied_position
+
+    @property
+    def durable_position(self) -> int:
+        return self._store.durable_position
+
+    def apply(self, entries: Sequence[LogEntry]) -> list[EntryResult]:
+        started_at = time.perf_counter()
+        results = self._store.apply(entries)
+        self._stage_apply.observe(time.perf_counter() - started_at)
+        return results
+
+
+def build_engine(config: NodeConfig, store: LedgerStore, metrics: NodeMetrics) -> RaftEngine:
+    """Raises RaftLogError when the journal is another node's, damaged or in use."""
+    consensus = ConsensusConfig(
+        node_id=config.node_id,
+        cluster_id=config.cluster_id,
+        peers={config.node_id: config.peer_address} | {peer.node_id: peer.peer_address for peer in config.peers},
+        listen_address=config.peer_address,
+        tls=TlsFiles(config.tls.ca, config.tls.cert, config.tls.key),
+        **config.raft,
+    )
+    log = RaftLog(config.data_dir / "raft", cluster_id=config.cluster_id, node_id=config.node_id)
+    return RaftEngine(consensus, log, GrpcTransport(consensus), SystemClock(), TimedStore(store, metrics))
+
+
+def build_fraud_client(config: NodeConfig, metrics: NodeMetrics) -> FraudClient | None:
+    """None = switched off by configuration, which every payment record then says."""
+    if not config.fraud_address:
+        return None
+    tls = config.tls
+    return FraudClient(config.fraud_address, tls.ca, tls.cert, tls.key, config.fraud_deadline_ms, metrics)
+
+
 class Node:
     """Everything of one process that lives as long as it does."""
 
@@ -72,9 +126,9 @@ class Node:
                 checkpoint_interval_s=config.checkpoint_interval_s,
             ),
         )
-        self._engine = build_engine(config, self._store)
         self._registry = CollectorRegistry()
         self._metrics = NodeMetrics(self._registry)
+        self._engine = build_engine(config, self._store, self._metrics)
         self._rate = RateMeter(lambda: self._store.transfers_total)
         self._health = health.aio.HealthServicer()
         self._stopping = asyncio.Event()
@@ -90,9 +144,11 @@ class Node:
         self._engine.start()
         await server.start()
         _log.info("node %s of %s serves on %s", self._config.node_id, self._config.cluster_id, self._config.api_address)
-        watch = asyncio.create_task(self._watch())
+        expiry = Expiry(self._engine, lambda: self._store.next_expiry_ns)
+        tasks = [asyncio.create_task(self._watch()), asyncio.create_task(expiry.run())]
         await self._stopping.wait()
-        watch.cancel()
+        for task in tasks:
+            task.cancel()
         await self._health.enter_graceful_shutdown()
         await server.stop(_STOP_GRACE_S)
         if fraud is not None:
@@ -158,7 +214,7 @@ def run(config: NodeConfig) -> int:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         return asyncio.run(_run(config))
-    except (KeyFileError, OSError) as error:
+    except (KeyFileError, ConfigError, TariffError, ForeignDataError, RaftLogError, OSError) as error:
         print(f"kibubu node: {error}", file=sys.stderr)  # noqa: T201
         return 2
 

@@ -92,7 +92,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             await self._set_pins(
                 (account.request_id, outcome.account_number, account.pin)
                 for account, outcome in zip(request.accounts, applied.commands, strict=True)
-                if account.pin and outcome.status == CommandStatus.OK
+                if account.pin and outcome.status in (CommandStatus.OK, CommandStatus.EXISTS)
             )
             return ledger_pb2.CreateAccountsResponse(results=_command_results(applied))
 

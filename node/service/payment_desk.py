@@ -19,7 +19,7 @@ from kibubu.payments.v1 import payments_pb2
 
 from node.ledger import features
 from node.ledger.statuses import FraudDecision, PaymentKind, PaymentStatus, PinVerdict
-from node.service.admission import Admission, Applied
+from node.service.admission import Admission
 from node.service.errors import QueueFullError, UnknownOutcomeError
 from node.service.fraud_client import FraudClient, Scores
 from node.service.fraud_policy import decision_without_score
@@ -30,7 +30,8 @@ from node.service.limits import (
     WAITING_PER_ACCOUNT_MAX,
 )
 from node.service.metrics import NodeMetrics
-from node.service.payment_book import Draft, PaymentBook
+from node.service.payment_book import PaymentBook
+from node.service.payment_drafts import Draft
 
 ROUNDS_IN_FLIGHT_MAX = 3  # while one is at the sidecar and one in the log, the next gathers
 _HOLDS = (FraudDecision.HOLD, FraudDecision.HOLD_UNSCORED)
@@ -158,22 +159,15 @@ class PaymentDesk:
         records = bytearray()
         transfers = bytearray()
         logged = [job.draft for job in jobs if self._book.must_be_logged(job.draft)]
-        for draft in logged:
-            self._book.write(draft, records, transfers)
-        shares: dict[int, tuple[Applied, int]] = {}
+        legs = [self._book.write(draft, records, transfers) for draft in logged]
+        shares: dict[int, payments_pb2.Outcome] = {}
         if logged:
             # Without a limit: an account stays busy until its verdict is applied or surely lost, so that no further
             # PIN is compared against a count that is still on its way.
             applied = await self._admission.submit(payments=records, transfers=bytes(transfers), wait_s=None)
-            shares = {id(draft): (applied, index) for index, draft in enumerate(logged)}
-        return [self._outcome(job.draft, shares) for job in jobs]
-
-    def _outcome(self, draft: Draft, shares: dict[int, tuple[Applied, int]]) -> payments_pb2.Outcome:
-        share = shares.get(id(draft))
-        if share is None:
-            return self._book.unlogged_outcome(draft)
-        applied, index = share
-        return self._book.outcome(draft, applied, applied.pin_tries[index])
+            for draft, part, tries in zip(logged, legs, applied.pin_tries, strict=True):
+                shares[draft.payment_id] = self._book.outcome(draft, applied, applied.replies[part], tries)
+        return [shares.get(job.draft.payment_id) or self._book.unlogged_outcome(job.draft) for job in jobs]
 
     async def _score(self, drafts: list[Draft], now_ns: int) -> None:
         """Set each draft's decision; what the sidecar does not answer is decided by the stated policy."""

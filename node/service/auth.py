@@ -1,0 +1,102 @@
+"""Who may call what: the role in the caller's certificate decides, before a request is even read.
+
+An edge faces the internet's side of the operator, so it may make payments and nothing else: it cannot create money,
+change accounts or steer nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import grpc
+
+from node.ledger.records import BATCH_TRANSFERS_MAX, TRANSFER
+
+SPIFFE_PREFIX = "spiffe://kibubu/"
+MESSAGE_BYTES_MAX = BATCH_TRANSFERS_MAX * TRANSFER.itemsize + 64 * 1_024
+STREAMS_PER_CONNECTION_MAX = 1_024
+_ALLOWED: Mapping[str, frozenset[str]] = {
+    "kibubu.ledger.v1.LedgerService": frozenset({"operator"}),
+    "kibubu.payments.v1.PaymentsService": frozenset({"operator", "edge"}),
+    "kibubu.admin.v1.AdminService": frozenset({"operator"}),
+    "grpc.health.v1.Health": frozenset({"operator", "edge", "node", "prometheus"}),
+    "grpc.reflection.v1alpha.ServerReflection": frozenset({"operator"}),
+}
+
+
+def server_options() -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.max_send_message_length", 4 * MESSAGE_BYTES_MAX),
+        ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION_MAX),
+        ("grpc.max_metadata_size", 16 * 1_024),
+        ("grpc.so_reuseport", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ]
+
+
+def role_of(auth_context: Mapping[str, Iterable[bytes]]) -> str:
+    """The role that a certificate proves: `spiffe://kibubu/<role>/<name>` as its only URI name; "" = none."""
+    uris = list(auth_context.get("peer_uri", ()))
+    if len(uris) != 1:
+        return ""
+    uri = uris[0].decode(errors="replace")
+    role, _, name = uri.removeprefix(SPIFFE_PREFIX).partition("/")
+    return role if uri.startswith(SPIFFE_PREFIX) and name and "/" not in name else ""
+
+
+class RoleInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Wraps each handler with the check; a method that is not in the table is refused to everybody."""
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, Any] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None  # gRPC answers UNIMPLEMENTED
+            service = method.lstrip("/").partition("/")[0]
+            wrapped = self._wrapped[method] = _with_check(handler, service, _ALLOWED.get(service, frozenset()))
+        return wrapped
+
+
+async def _check(context: Any, service: str, allowed: frozenset[str]) -> None:
+    role = role_of(context.auth_context())
+    if role not in allowed:
+        whom = f"a certificate of the role {role!r}" if role else "a certificate without a role"
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{whom} may not call {service}")
+
+
+def _with_check(handler: Any, service: str, allowed: frozenset[str]) -> Any:
+    if handler.request_streaming:  # reflection and health's Watch: the only streams on this port
+        inner_stream = handler.stream_stream
+
+        async def stream(requests: Any, context: Any) -> Any:
+            await _check(context, service, allowed)
+            async for response in inner_stream(requests, context):
+                yield response
+
+        return grpc.stream_stream_rpc_method_handler(stream, handler.request_deserializer, handler.response_serializer)
+    if handler.response_streaming:
+        inner_watch = handler.unary_stream
+
+        async def watch(request: Any, context: Any) -> None:
+            await _check(context, service, allowed)
+            await inner_watch(request, context)
+
+        return grpc.unary_stream_rpc_method_handler(watch, handler.request_deserializer, handler.response_serializer)
+    inner = handler.unary_unary
+
+    async def unary(request: Any, context: Any) -> Any:
+        await _check(context, service, allowed)
+        return await inner(request, context)
+
+    return grpc.unary_unary_rpc_method_handler(unary, handler.request_deserializer, handler.response_serializer)
