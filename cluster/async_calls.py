@@ -12,7 +12,14 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from cluster.calls import CHANNEL_OPTIONS, CallError, NotAppliedError, UnknownOutcomeError, channel_credentials, leader_hint
+from cluster.calls import (
+    CHANNEL_OPTIONS,
+    CallError,
+    NotAppliedError,
+    UnknownOutcomeError,
+    channel_credentials,
+    leader_hint,
+)
 from cluster.certificates import TlsPaths
 
 _PAUSE_S = 0.02
@@ -30,7 +37,7 @@ class AsyncCaller:
         self._addresses = tuple(addresses)
         credentials = channel_credentials(tls)
         self._channels = {
-            address: grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS) for address in self._addresses
+            address: grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS) for address in addresses
         }
         self._attempt_timeout_s = attempt_timeout_s
         self._leader = self._addresses[0]
@@ -48,15 +55,15 @@ class AsyncCaller:
             address = self._leader
             left_s = end_s - time.monotonic()
             try:
-                call = method(self._channels[address])(request, timeout=max(min(left_s, self._attempt_timeout_s), 0.001))
-                return await call
+                timeout_s = max(min(left_s, self._attempt_timeout_s), 0.001)
+                return await method(self._channels[address])(request, timeout=timeout_s)
             except grpc.aio.AioRpcError as error:
                 code = error.code()
                 if code not in _RETRIED:
                     raise CallError(f"{code.name}: {error.details()}") from error
                 hint = leader_hint(error)
-                sure = code is grpc.StatusCode.RESOURCE_EXHAUSTED or (code is grpc.StatusCode.UNAVAILABLE and bool(hint))
-                unknown |= not sure
+                refused = code is grpc.StatusCode.UNAVAILABLE and bool(hint)
+                unknown |= not refused and code is not grpc.StatusCode.RESOURCE_EXHAUSTED
                 if time.monotonic() + _PAUSE_S >= end_s:
                     kind = UnknownOutcomeError if unknown else NotAppliedError
                     raise kind(f"no answer within {deadline_s:g} s: {error.details()}") from error

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +23,6 @@ from cluster.ids import new_id
 from cluster.layout import NODE_IDS, PROMETHEUS, Layout, LayoutError, layout_from_environment
 from cluster.money import AmountError, format_minor, parse_amount_minor
 from cluster.vocabulary import CODE_OPERATOR, STATUS_OK
-from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 _NODE = click.argument("node", type=click.Choice(NODE_IDS))
 _console = Console()
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--prometheus/--no-prometheus", default=True, help="Start Prometheus when it is there or can be installed.")
+@click.option("--prometheus/--no-prometheus", default=True, help="Start Prometheus too.")
 def up(*, prometheus: bool) -> None:
     """Start everything, wait until it is healthy, seed the demo customers. Twice changes nothing."""
     layout = _layout()
@@ -82,8 +82,7 @@ def _print_addresses(layout: Layout) -> None:
     )
     click.echo("  .venv/bin/kibubu transfer 254712000001 254712000002 500")
     click.echo(
-        f"  curl -s http://{layout.prometheus_address}/api/v1/query "
-        "--data-urlencode 'query=kibubu:transfers:rate1m'"
+        f"  curl -s http://{layout.prometheus_address}/api/v1/query --data-urlencode 'query=kibubu:transfers:rate1m'"
     )
 
 

@@ -19,9 +19,7 @@ Say = Callable[[str], None]
 @contextmanager
 def temporary_cluster(beside: Layout, purpose: str, say: Say, *, keep: bool = False) -> Iterator[Layout]:
     home = beside.home / "temporary" / f"{purpose}-{secrets.token_hex(4)}"
-    layout = Layout(
-        home=home, port_base=free_port_base(), python=beside.python, fraud_model_dir=beside.fraud_model_dir
-    )
+    layout = Layout(home=home, port_base=free_port_base(), python=beside.python, fraud_model_dir=beside.fraud_model_dir)
     say(f"starting a temporary cluster in {home}")
     try:
         lifecycle.up(layout, lambda _: None, with_prometheus=False)

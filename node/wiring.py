@@ -38,7 +38,7 @@ from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
 from node.service.tls import load_server_credentials
 from node.storage.ledger_db import ForeignDataError
-from node.storage.ledger_store import EntryResult, LedgerStore, StoreConfig
+from node.storage.ledger_store import LedgerStore, StoreConfig
 from node.storage.raft_log import RaftLog, RaftLogError
 
 _log = logging.getLogger("kibubu.node")
@@ -81,9 +81,9 @@ class TimedStore:
     def durable_position(self) -> int:
         return self._store.durable_position
 
-    def apply(self, entries: Sequence[LogEntry]) -> list[EntryResult]:
+    def apply(self, entries: Sequence[LogEntry]) -> list[object]:
         started_at = time.perf_counter()
-        results = self._store.apply(entries)
+        results: list[object] = [*self._store.apply(entries)]
         self._stage_apply.observe(time.perf_counter() - started_at)
         return results
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from cluster import lifecycle, processes
 from cluster.calls import operator_caller
@@ -17,6 +18,7 @@ _RESTART_WAIT_S = 120.0
 _DEAD_FOR_S = 0.5
 _POLL_S = 0.05
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -60,5 +62,12 @@ class LeaderKiller(threading.Thread):
             self.log.problems.append(f"the faults stopped: {error!r}")
 
 
-def _wait_for[T](probe: Callable[[], T], timeout_s: float) -> T | None:
+def _wait_for(probe: Callable[[], T], timeout_s: float) -> T | None:
+    """What the probe says once it says something true; None when it never does."""
+    end_s = time.monotonic() + timeout_s
+    while time.monotonic() < end_s:
+        found = probe()
+        if found:
+            return found
+        time.sleep(_POLL_S)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 
@@ -28,7 +29,7 @@ class History:
     def longest_silence_s(self) -> float:
         """The longest time without an acknowledgement while there was traffic."""
         times = [self.started_s, *sorted(self.acknowledged_at_s), self.ended_s]
-        return max(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+        return max(later - earlier for earlier, later in itertools.pairwise(times))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The commands that are not transfers: accounts, handles, flags, limits, PIN verifiers, names. Pure and deterministic."""
+"""The commands that are not transfers: accounts, handles, flags, limits, PIN verifiers, names. Pure, deterministic."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def apply_command(
         first = before.outcome
         status = C.EXISTS if first.status is C.OK else first.status
         return CommandOutcome(status, first.account_number, first.position, first.timestamp_ns)
-    status, number = _apply(accounts, history, facts, command, timestamp_ns)
-    outcome = CommandOutcome(status, number, position, timestamp_ns)
+    decided, number = _apply(accounts, history, facts, command, timestamp_ns)
+    outcome = CommandOutcome(decided, number, position, timestamp_ns)
     facts.remember(command.request_id, Remembered(content_hash, outcome))
     return outcome
 

@@ -1,4 +1,4 @@
-"""What a state transition may ask of the past, and what it leaves behind: the line between the pure ledger and storage."""
+"""What a state transition may ask of the past, and what it leaves: the line between the pure ledger and storage."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from node.ledger.entry import Entry, decode_entry
 from node.ledger.history import AppliedBatch, BrokenHistoryError, Facts, History, Int64s
 from node.ledger.records import OUTCOME_WORDS, TRANSFER_WORDS, OutcomeFlag, TransferFlag
 from node.ledger.statuses import PinVerdict
-from node.ledger.tables import PENDING_TABLE_MIN, IdTable, copy_pending, insert_pending
+from node.ledger.tables import PENDING_TABLE_MIN, IdTable, copy_pending, find_pending, insert_pending
 
 CHAIN_START = bytes(32)
 ROWS_MIN = 1_024
@@ -116,7 +116,7 @@ class LedgerState:
         history.find_ids(wanted, refs)
         for i in np.flatnonzero(refs):
             lo, hi, reference = wanted[i, 0], wanted[i, 1], int(refs[i])
-            if kernel.find_pending(self.pending_keys, self.pending_rows, lo, hi) < 0:
+            if find_pending(self.pending_keys, self.pending_rows, lo, hi) < 0:
                 self.add_pending((int(lo), int(hi)), self._ended_fields(reference, history))
 
     @staticmethod
@@ -257,6 +257,6 @@ def chain_hash(previous: bytes, batch: AppliedBatch) -> bytes:
     digest = hashlib.blake2b(previous, digest_size=32)
     digest.update(batch.position.to_bytes(8, "little") + batch.timestamp_ns.to_bytes(8, "little"))
     digest.update(batch.entry)
-    digest.update(batch.outcomes)
+    digest.update(batch.outcomes.data)
     digest.update(np.array(batch.expired, dtype="<i8").tobytes())
     return digest.digest()

@@ -1,5 +1,5 @@
-"""PIN rules and the keyed verifier. A four-digit PIN falls to ten thousand tries under any plain hash, so secrecy lies in
-the key, which is in no database and no log."""
+"""PIN rules and the keyed verifier. A four-digit PIN falls to ten thousand tries under any plain hash, so secrecy lies
+in the key, which is in no database and no log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A payment as linked transfers: principal, fee, excise duty, all or none. Pure: facts come in, packed records go out."""
+"""A payment as linked transfers: principal, fee, excise duty, all or none. Pure: facts come in, packed records out."""
 
 from __future__ import annotations
 
@@ -66,12 +66,11 @@ def pack_legs(decided: Decided, parties: Parties, *, hold: bool) -> bytes:
     for number, (payee, amount_minor, leg_code) in enumerate(legs):
         id_lo, id_hi = split_id(leg_id(decided.payment_id, number))
         flags = kind_flags | (int(TransferFlag.LINKED) if number + 1 < len(legs) else 0)
-        packed.append(
-            _TRANSFER.pack(
-                id_lo, id_hi, parties.payer, payee, amount_minor, 0, 0, group_lo, group_hi, 0,
-                timeout_s, parties.ledger, leg_code, flags, 0, decided.reference,
-            )  # fmt: skip
-        )
+        record = _TRANSFER.pack(
+            id_lo, id_hi, parties.payer, payee, amount_minor, 0, 0, group_lo, group_hi, 0,
+            timeout_s, parties.ledger, leg_code, flags, 0, decided.reference,
+        )  # fmt: skip
+        packed.append(record)
     return b"".join(packed)
 
 

@@ -46,7 +46,7 @@ def role_of(auth_context: Mapping[str, Iterable[bytes]]) -> str:
     return role if uri.startswith(SPIFFE_PREFIX) and name and "/" not in name else ""
 
 
-class RoleInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class RoleInterceptor(grpc.aio.ServerInterceptor):
     """Wraps each handler with the check; a method that is not in the table is refused to everybody."""
 
     def __init__(self) -> None:

@@ -86,7 +86,7 @@ def load_config(path: Path) -> NodeConfig:
         return base / str(_get(table, key, str))
 
     node_id = str(_get(table, "node_id", str))
-    peers = []
+    peers: list[Peer] = []
     for number, raw in enumerate(_get(table, "peers", list, [])):
         peer = Peer(*(str(_get(raw, key, str)) for key in ("node_id", "peer_address", "api_address")))
         if peer.node_id in {node_id, *(p.node_id for p in peers)}:

@@ -1,4 +1,4 @@
-"""Pending transfers whose time is up end by the log's clock: the leader proposes an entry with a time and nothing else."""
+"""Pending transfers whose time is up end by the log's clock: the leader proposes an entry that has only a time."""
 
 from __future__ import annotations
 

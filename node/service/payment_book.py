@@ -380,4 +380,3 @@ def _text(packed: Any) -> str:
 
 def _model_name(version: int) -> str:
     return f"{version:08x}" if version else ""
-

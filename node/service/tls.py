@@ -17,4 +17,5 @@ def load_server_credentials(ca: Path, cert: Path, key: Path) -> grpc.ServerCrede
 
 
 def load_channel_credentials(ca: Path, cert: Path, key: Path) -> grpc.ChannelCredentials:
-    return grpc.ssl_channel_credentials(ca.read_bytes(), private_key=key.read_bytes(), certificate_chain=cert.read_bytes())
+    pair = {"private_key": key.read_bytes(), "certificate_chain": cert.read_bytes()}
+    return grpc.ssl_channel_credentials(ca.read_bytes(), **pair)

@@ -164,7 +164,7 @@ class LedgerStore:
     def _start_writer(self) -> None:
         state = self._state
         numbers = np.flatnonzero(state.dirty)
-        references = {ref: value for ref, value in self._waiting_pending()}
+        references = dict(self._waiting_pending())
         checkpoint = Checkpoint(
             DurableState(
                 state.position, state.timestamp_ns, state.accounts_total, self._transfers_total, state.chain_hash

@@ -1,5 +1,5 @@
-"""Prove the books from the stored history: run every entry again through the kernel, from nothing, and compare outcomes,
-hash chain and account rows with what is stored; and add the outcomes up once more without the kernel."""
+"""Prove the books from the stored history: run every entry again through the kernel, from nothing, and compare
+outcomes, hash chain and account rows with what is stored; and add the outcomes up once more without the kernel."""
 
 from __future__ import annotations
 

@@ -72,8 +72,7 @@ def test_threads_propose_and_each_hears_once(tmp_path: Path) -> None:
     outcomes: list[ProposalOutcome] = []
 
     def work(name: int) -> None:
-        for number in range(50):
-            outcomes.append(single.propose(b"%d-%d" % (name, number)))
+        outcomes.extend(single.propose(b"%d-%d" % (name, number)) for number in range(50))
 
     threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
     for thread in threads:

@@ -125,8 +125,8 @@ async def test_a_full_queue_refuses_at_once_and_changes_nothing(engine: HandDriv
     for _ in range(ENTRIES_IN_FLIGHT_MAX):
         calls.append(asyncio.ensure_future(admission.submit(transfers=batch)))
         await settle()
-    for _ in range(QUEUED_TRANSFERS_MAX // 8_190):
-        calls.append(asyncio.ensure_future(admission.submit(transfers=batch)))
+    more = range(QUEUED_TRANSFERS_MAX // 8_190)
+    calls.extend(asyncio.ensure_future(admission.submit(transfers=batch)) for _ in more)
     await settle()
     before = admission.queue_length
     with pytest.raises(QueueFullError):

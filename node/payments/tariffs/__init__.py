@@ -94,7 +94,7 @@ class Tariffs:
         return next((tariff.ledger for tariff in self.dated if tariff.currency == currency), 0)
 
     def currency_of(self, ledger: int) -> str:
-        """"" = the operator has no tariff in that ledger."""
+        """ "" = the operator has no tariff in that ledger."""
         return next((tariff.currency for tariff in self.dated if tariff.ledger == ledger), "")
 
 
