@@ -1,0 +1,173 @@
+"""The fraud sidecar: scores everything that a leader is about to propose, in one call. It keeps no state at all."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from kibubu.fraud.v1 import fraud_pb2, fraud_pb2_grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from fraud.config import ConfigError, FraudConfig, load_config
+from fraud.model import Model, ModelError, load_model
+from node.ledger import features
+from node.ledger.statuses import FraudDecision
+
+ROWS_MAX = 1_024
+MESSAGE_BYTES_MAX = ROWS_MAX * features.FEATURE_COUNT * 4 + 4_096
+STREAMS_MAX = 64
+ROLES = frozenset({"node", "operator"})
+SPIFFE_PREFIX = "spiffe://kibubu/"
+_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)
+_log = logging.getLogger("kibubu.fraud")
+
+
+class BadRequestError(Exception):
+    """The message names the field and the rule."""
+
+
+class Metrics:
+    def __init__(self, registry: CollectorRegistry, model: Model) -> None:
+        self.scores = Counter("kibubu_fraud_scores", "Payments scored", ["decision"], registry=registry)
+        self.seconds = Histogram("kibubu_fraud_score_seconds", "Time to score", buckets=_SECONDS, registry=registry)
+        self.rows = Histogram("kibubu_fraud_batch_rows", "Payments in a call", buckets=_ROWS, registry=registry)
+        self.refused = Counter("kibubu_fraud_refused_calls", "Calls refused", ["reason"], registry=registry)
+        version = Gauge("kibubu_fraud_model_info", "1 for the model in use", ["version"], registry=registry)
+        version.labels(model.sha256[:8]).set(1)
+
+
+def rows_of(request: fraud_pb2.ScoreRequest) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """float32 (rows, FEATURE_COUNT). Raises BadRequestError."""
+    if request.feature_schema != features.FEATURE_SCHEMA:
+        raise BadRequestError(f"feature_schema: must be {features.FEATURE_SCHEMA}, is {request.feature_schema}")
+    if not 1 <= request.rows <= ROWS_MAX:
+        raise BadRequestError(f"rows: must be 1 to {ROWS_MAX}, is {request.rows}")
+    expected = request.rows * features.FEATURE_COUNT * 4
+    if len(request.features) != expected:
+        raise BadRequestError(f"features: must be {expected} bytes for {request.rows} rows, is {len(request.features)}")
+    rows = np.frombuffer(request.features, "<f4").reshape(request.rows, features.FEATURE_COUNT)
+    if not bool(np.isfinite(rows).all()):
+        raise BadRequestError("features: must be finite numbers")
+    return rows
+
+
+def may_call(auth_context: Mapping[str, Iterable[bytes]]) -> bool:
+    uris = [uri.decode(errors="replace") for uri in auth_context.get("peer_uri", ())]
+    return len(uris) == 1 and uris[0].startswith(SPIFFE_PREFIX) and uris[0][len(SPIFFE_PREFIX) :].split("/")[0] in ROLES
+
+
+class FraudServicer(fraud_pb2_grpc.FraudServiceServicer):
+    def __init__(self, model: Model, metrics: Metrics) -> None:
+        self._model = model
+        self._metrics = metrics
+
+    async def Score(self, request: fraud_pb2.ScoreRequest, context: Any) -> fraud_pb2.ScoreResponse:  # noqa: N802
+        await self._check_role(context)
+        started_at = time.perf_counter()
+        try:
+            rows = rows_of(request)
+        except BadRequestError as error:
+            self._metrics.refused.labels("bad_request").inc()
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        scored = self._model.score(rows)
+        self._metrics.seconds.observe(time.perf_counter() - started_at)
+        self._metrics.rows.observe(len(rows))
+        for decision in (FraudDecision.ALLOW, FraudDecision.HOLD, FraudDecision.REFUSE):
+            count = int(np.count_nonzero(scored.decisions == decision))
+            if count:
+                self._metrics.scores.labels(decision.name.lower()).inc(count)
+        return fraud_pb2.ScoreResponse(
+            probabilities=scored.probabilities.astype("<f4", copy=False).tobytes(),
+            reasons=scored.reasons.tobytes(),
+            decisions=scored.decisions.tobytes(),
+            model_version=self._model.version,
+        )
+
+    async def GetModel(self, request: fraud_pb2.GetModelRequest, context: Any) -> fraud_pb2.GetModelResponse:  # noqa: N802
+        await self._check_role(context)
+        return fraud_pb2.GetModelResponse(
+            model_version=self._model.version,
+            feature_schema=features.FEATURE_SCHEMA,
+            feature_names=features.FEATURE_NAMES,
+            model_sha256=self._model.sha256,
+            hold_threshold=self._model.hold_threshold,
+            refuse_threshold=self._model.refuse_threshold,
+        )
+
+    async def _check_role(self, context: Any) -> None:
+        if not may_call(context.auth_context()):
+            self._metrics.refused.labels("role").inc()
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only nodes and operators may call FraudService")
+
+
+def build_server(
+    config: FraudConfig, model: Model, registry: CollectorRegistry
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer, int]:
+    """The server, its health and its port. Raises OSError when the address cannot be listened on."""
+    options = [
+        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.max_concurrent_streams", STREAMS_MAX),
+        ("grpc.so_reuseport", 0),
+    ]
+    server = grpc.aio.server(options=options)
+    fraud_pb2_grpc.add_FraudServiceServicer_to_server(FraudServicer(model, Metrics(registry, model)), server)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    names = (fraud_pb2.DESCRIPTOR.services_by_name["FraudService"].full_name, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    credentials = grpc.ssl_server_credentials(
+        [(config.key.read_bytes(), config.cert.read_bytes())],
+        root_certificates=config.ca.read_bytes(),
+        require_client_auth=True,
+    )
+    port = server.add_secure_port(config.grpc_address, credentials)
+    if port == 0:
+        raise OSError(f"listen.grpc: cannot listen on {config.grpc_address}")
+    return server, health_servicer, port
+
+
+async def serve(config: FraudConfig, model: Model) -> None:
+    """Runs until SIGTERM."""
+    registry = CollectorRegistry()
+    server, server_health, _ = build_server(config, model, registry)
+    host, _, port = config.metrics_address.rpartition(":")
+    start_http_server(int(port), host, registry=registry)
+    model.score(np.zeros((1, features.FEATURE_COUNT), dtype=np.float32))  # warm: the first call is on nobody's payment
+    await server.start()
+    await server_health.set("", health_pb2.HealthCheckResponse.SERVING)
+    _log.info("fraud sidecar serves model %s on %s", model.sha256[:8], config.grpc_address)
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    await stopping.wait()
+    await server.stop(1.0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m fraud.serve", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="the sidecar's TOML file")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    try:
+        config = load_config(arguments.config)
+        asyncio.run(serve(config, load_model(config.model_dir)))
+    except (ConfigError, ModelError, OSError) as error:
+        print(f"kibubu fraud: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
