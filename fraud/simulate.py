@@ -26,8 +26,8 @@ START_NS = 1_767_225_600_000_000_000  # 2026-01-01 00:00 UTC
 HOUR_NS, DAY_NS, MINUTE_NS = f.HOUR_NS, 24 * f.HOUR_NS, 60_000_000_000
 # Share of payments by hour of the day, local time (PaySim's aggregates of a real operator, fraud-facts section 1).
 HOUR_SHARE = np.array(
-    [3.3, 1.2, 0.28, 0.1, 0.1, 0.1, 0.2, 0.35, 0.95, 1.4, 1.2, 1.6, 2.5, 3.6, 4.4, 4.4, 6.1, 7.0, 10.6, 12.9, 12.9, 10.2,
-     8.5, 6.5]
+    [3.3, 1.2, 0.28, 0.1, 0.1, 0.1, 0.2, 0.35, 0.95, 1.4, 1.2, 1.6, 2.5, 3.6, 4.4, 4.4, 6.1, 7.0, 10.6, 12.9, 12.9,
+     10.2, 8.5, 6.5]
 )  # fmt: skip
 PAYMENTS_PER_DAY = 17.5 / 30  # an account (GSMA 2024)
 EXACT, SHARE, PIN_RESET = 0, 1, 2  # how the amount is meant: minor units, a share of what is there, or no payment

@@ -1,0 +1,147 @@
+"""The Python client of a Kibubu cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
+
+from kibubu_client.batching import Batcher
+from kibubu_client.errors import InvalidRequestError, NotAppliedError, UnknownOutcomeError
+from kibubu_client.leader import PAUSE_S_MAX, PAUSE_S_MIN, LeaderCaller, TlsFiles
+from kibubu_client.records import BATCH_TRANSFERS_MAX, TRANSFER, Records, chain_is_open, replies_from_bytes
+
+PAYMENTS_IN_CALL_MAX = 512
+TRANSFER_CALLS_IN_FLIGHT_MAX = 2
+PAYMENT_CALLS_IN_FLIGHT_MAX = 4
+_INVALID_ARGUMENT, _DEADLINE_EXCEEDED = 3, 4
+
+_Item = payments_pb2.MakePaymentsResponse.Item
+
+
+class Client:
+    """Follows the leader, asks again with the same id, joins concurrent calls into batches.
+
+    Needs a running event loop. Each method raises NotAppliedError, UnknownOutcomeError or InvalidRequestError; business
+    refusals are statuses in the answer.
+    """
+
+    def __init__(self, addresses: Sequence[str], tls: TlsFiles, *, deadline_s: float = 10.0) -> None:
+        self._leader = LeaderCaller(addresses, tls)
+        self._deadline_s = deadline_s
+        self._transfers = Batcher[bytes, Records](
+            self._send_transfers, weight_max=BATCH_TRANSFERS_MAX, in_flight_max=TRANSFER_CALLS_IN_FLIGHT_MAX
+        )
+        self._payments = Batcher[payments_pb2.MakePaymentRequest, _Item](
+            self._send_payments, weight_max=PAYMENTS_IN_CALL_MAX, in_flight_max=PAYMENT_CALLS_IN_FLIGHT_MAX
+        )
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await asyncio.gather(self._transfers.close(), self._payments.close())
+        await self._leader.close()
+
+    # --- transfers --------------------------------------------------------------------------------------------------
+
+    async def create_transfers(self, packed: bytes) -> Records:
+        """One call, one batch: packed TRANSFER records in, REPLY records out, in order."""
+        return await self._create(packed)
+
+    async def transfer(self, packed: bytes) -> Records:
+        """One transfer or one linked chain, packed; it shares its call with whatever else waits."""
+        count, odd = divmod(len(packed), TRANSFER.itemsize)
+        if odd or not 0 < count <= BATCH_TRANSFERS_MAX:
+            raise InvalidRequestError(f"transfers: 1 to {BATCH_TRANSFERS_MAX} whole records, is {len(packed)} bytes")
+        return await self._transfers.submit(packed, weight=count, ends_batch=chain_is_open(packed))
+
+    async def _create(self, packed: bytes) -> Records:
+        request = ledger_pb2.CreateTransfersPackedRequest(transfers=packed)
+        response = await self._ledger("CreateTransfersPacked", request)
+        return replies_from_bytes(response.replies)
+
+    async def _send_transfers(self, batch: list[bytes]) -> list[Records]:
+        replies = await self._create(b"".join(batch))
+        answers, at = [], 0
+        for packed in batch:
+            count = len(packed) // TRANSFER.itemsize
+            answers.append(replies[at : at + count])
+            at += count
+        return answers
+
+    # --- payments ---------------------------------------------------------------------------------------------------
+
+    async def pay(self, request: payments_pb2.MakePaymentRequest) -> payments_pb2.Outcome:
+        """One person's payment; it shares its call with others. Asked again with its id until the outcome is known."""
+        end_s = time.monotonic() + self._deadline_s
+        pause_s, maybe_happened = PAUSE_S_MIN, False
+        while True:
+            item = await self._payments.submit(request)
+            if not item.error_code:
+                return item.outcome
+            if item.error_code == _INVALID_ARGUMENT:
+                raise InvalidRequestError(item.error_message)
+            maybe_happened |= item.error_code == _DEADLINE_EXCEEDED
+            if time.monotonic() + pause_s >= end_s:
+                kind = UnknownOutcomeError if maybe_happened else NotAppliedError
+                raise kind(item.error_message)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+
+    async def _send_payments(self, batch: list[payments_pb2.MakePaymentRequest]) -> list[_Item]:
+        response = await self._payment("MakePayments", payments_pb2.MakePaymentsRequest(payments=batch))
+        return list(response.items)
+
+    async def quote(self, payment: payments_pb2.Payment) -> payments_pb2.QuotePaymentResponse:
+        response: payments_pb2.QuotePaymentResponse = await self._payment(
+            "QuotePayment", payments_pb2.QuotePaymentRequest(payment=payment)
+        )
+        return response
+
+    async def check_balance(self, request: payments_pb2.CheckBalanceRequest) -> payments_pb2.CheckBalanceResponse:
+        response: payments_pb2.CheckBalanceResponse = await self._payment("CheckBalance", request)
+        return response
+
+    async def lookup_payment(self, payment_id: bytes) -> payments_pb2.LookupPaymentResponse:
+        response: payments_pb2.LookupPaymentResponse = await self._payment(
+            "LookupPayment", payments_pb2.LookupPaymentRequest(payment_id=payment_id)
+        )
+        return response
+
+    # --- accounts and history ---------------------------------------------------------------------------------------
+
+    async def create_accounts(self, request: ledger_pb2.CreateAccountsRequest) -> ledger_pb2.CreateAccountsResponse:
+        response: ledger_pb2.CreateAccountsResponse = await self._ledger("CreateAccounts", request)
+        return response
+
+    async def update_accounts(self, request: ledger_pb2.UpdateAccountsRequest) -> ledger_pb2.UpdateAccountsResponse:
+        response: ledger_pb2.UpdateAccountsResponse = await self._ledger("UpdateAccounts", request)
+        return response
+
+    async def lookup_accounts(self, request: ledger_pb2.LookupAccountsRequest) -> ledger_pb2.LookupAccountsResponse:
+        response: ledger_pb2.LookupAccountsResponse = await self._ledger("LookupAccounts", request)
+        return response
+
+    async def lookup_transfers(self, ids: Sequence[bytes]) -> ledger_pb2.LookupTransfersResponse:
+        response: ledger_pb2.LookupTransfersResponse = await self._ledger(
+            "LookupTransfers", ledger_pb2.LookupTransfersRequest(ids=ids)
+        )
+        return response
+
+    async def statement(self, request: ledger_pb2.GetStatementRequest) -> ledger_pb2.GetStatementResponse:
+        response: ledger_pb2.GetStatementResponse = await self._ledger("GetStatement", request)
+        return response
+
+    async def _ledger(self, method: str, request: Any) -> Any:
+        return await self._leader.call(ledger_pb2_grpc.LedgerServiceStub, method, request, self._deadline_s)
+
+    async def _payment(self, method: str, request: Any) -> Any:
+        return await self._leader.call(payments_pb2_grpc.PaymentsServiceStub, method, request, self._deadline_s)
