@@ -1,7 +1,4 @@
-"""Packed transfers and replies as they are on the wire, built column by column for the load generators.
-
-The layout is the public one of CreateTransfersPacked; `tests/cluster/test_vocabulary.py` holds it equal to the node's.
-"""
+"""Batches of packed transfers, built column by column for the load generators."""
 
 from __future__ import annotations
 
@@ -13,42 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Records = npt.NDArray[Any]
+from kibubu_client.records import TRANSFER, Records
 
-TRANSFER = np.dtype(
-    [
-        ("id_lo", "<u8"),
-        ("id_hi", "<u8"),
-        ("debit_account", "<u8"),
-        ("credit_account", "<u8"),
-        ("amount_minor", "<i8"),
-        ("pending_id_lo", "<u8"),
-        ("pending_id_hi", "<u8"),
-        ("group_id_lo", "<u8"),
-        ("group_id_hi", "<u8"),
-        ("reference", "<u8"),
-        ("timeout_s", "<u4"),
-        ("ledger", "<u4"),
-        ("code", "<u2"),
-        ("flags", "<u2"),
-        ("reserved", "<u4"),
-        ("narrative", "V32"),
-    ]
-)
-REPLY = np.dtype(
-    [
-        ("status", "<u2"),
-        ("flags", "<u2"),
-        ("offset", "<u4"),
-        ("position", "<u8"),
-        ("timestamp_ns", "<i8"),
-        ("debit_balance_minor", "<i8"),
-        ("debit_available_minor", "<i8"),
-        ("credit_balance_minor", "<i8"),
-        ("credit_available_minor", "<i8"),
-        ("reserved", "<u8"),
-    ]
-)
 _MILLISECONDS_SHIFT = 16  # high word of a ULID: 48 bits of milliseconds, then 16 of its 80 other bits
 
 

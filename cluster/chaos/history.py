@@ -51,5 +51,6 @@ class Observed:
     statements: dict[int, list[int]] = field(default_factory=dict)  # account: ids, newest first
     balances_minor: dict[int, int] = field(default_factory=dict)
     opening_minor: dict[int, int] = field(default_factory=dict)
+    may_go_below: frozenset[int] = frozenset()  # accounts that money is issued from
     all_balances_minor: int = 0  # over every account of the ledger; zero when money is conserved
     node_problems: list[str] = field(default_factory=list)  # from verify: books and hashes of the nodes

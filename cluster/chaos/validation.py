@@ -68,7 +68,8 @@ def _balance_problems(history: History, observed: Observed) -> list[str]:
         for account, minor in balances.items()
         if observed.balances_minor.get(account) != minor
     ]
-    below = [account for account, minor in observed.balances_minor.items() if minor < 0]
+    bound = {a: minor for a, minor in observed.balances_minor.items() if a not in observed.may_go_below}
+    below = [account for account, minor in bound.items() if minor < 0]
     problems += [f"account {account}: went below zero" for account in below]
     if observed.all_balances_minor != 0:
         problems.append(f"money is not conserved: all balances together are {observed.all_balances_minor}, not 0")
