@@ -1,4 +1,4 @@
-"""The generator: prebuilt packed records with fresh ids, and as many callers as the setting says, one call open each."""
+"""The generator: prebuilt packed records with fresh ids; as many callers as the setting says, one call open each."""
 
 from __future__ import annotations
 

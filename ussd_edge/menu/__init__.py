@@ -1,0 +1,1 @@
+"""The USSD menu, pure: inputs and facts in, screens out."""

@@ -1,0 +1,93 @@
+"""Puts the menu's questions to the ledger, under ids that a gateway's retry meets again."""
+
+from __future__ import annotations
+
+import hashlib
+
+from kibubu.payments.v1 import payments_pb2
+
+from kibubu_client import Client, InvalidRequestError, NotAppliedError, UnknownOutcomeError
+from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Order
+
+_RECEIPT_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_RECEIPT_LENGTH = 10
+
+
+def step_id(gateway: str, session_id: str, msisdn: str, step: int, what: str) -> bytes:
+    """16 bytes from where the PIN was typed and what it was for; the PIN itself is no part of it."""
+    parts = "\x1f".join((gateway, session_id, msisdn, str(step), what))
+    return hashlib.sha256(parts.encode()).digest()[:16]
+
+
+def receipt(payment_id: bytes) -> str:
+    """Ten letters to quote to customer care."""
+    number = int.from_bytes(payment_id, "big") >> (128 - 5 * _RECEIPT_LENGTH)
+    return "".join(_RECEIPT_LETTERS[number >> 5 * at & 31] for at in reversed(range(_RECEIPT_LENGTH)))
+
+
+class LedgerAnswers:
+    """Answers for one session."""
+
+    def __init__(self, client: Client, gateway: str, session_id: str, msisdn: str, currency: str) -> None:
+        self._client = client
+        self._gateway = gateway
+        self._session_id = session_id
+        self._msisdn = msisdn
+        self._currency = currency
+
+    async def answer(self, ask: Ask) -> Answer:
+        try:
+            if isinstance(ask, AskQuote):
+                return await self._quote(ask)
+            if isinstance(ask, AskPay):
+                return await self._pay(ask)
+            return await self._balance(ask)
+        except UnknownOutcomeError:
+            return Answer(NOT_APPLIED if isinstance(ask, AskQuote) else UNKNOWN)
+        except (NotAppliedError, InvalidRequestError):
+            return Answer(NOT_APPLIED)
+
+    def _payment(self, order: Order, payment_id: bytes) -> payments_pb2.Payment:
+        return payments_pb2.Payment(
+            payment_id=payment_id,
+            kind=payments_pb2.PaymentKind.ValueType(order.kind),
+            payer_msisdn=self._msisdn,
+            payee=order.payee,
+            amount_minor=order.amount_minor,
+            currency=self._currency,
+            reference=order.reference,
+        )
+
+    async def _quote(self, ask: AskQuote) -> Answer:
+        quote = await self._client.quote(self._payment(ask.order, b""))
+        return Answer(quote.status_name, payee_name=quote.payee_name, fee_minor=quote.fee_minor)
+
+    async def _pay(self, ask: AskPay) -> Answer:
+        order = ask.order
+        what = "\x1f".join((str(int(order.kind)), order.payee, str(order.amount_minor), order.reference))
+        payment_id = step_id(self._gateway, self._session_id, self._msisdn, ask.step, what)
+        request = payments_pb2.MakePaymentRequest(payment=self._payment(order, payment_id), pin=ask.pin)
+        outcome = await self._client.pay(request)
+        return Answer(
+            outcome.status_name,
+            payee_name=outcome.payee_name,
+            fee_minor=outcome.fee_minor,
+            balance_minor=outcome.payer_available_minor,
+            tries_left=outcome.pin_tries_left,
+            receipt=receipt(payment_id),
+        )
+
+    async def _balance(self, ask: AskBalance) -> Answer:
+        request = payments_pb2.CheckBalanceRequest(
+            request_id=step_id(self._gateway, self._session_id, self._msisdn, ask.step, "balance"),
+            msisdn=self._msisdn,
+            currency=self._currency,
+            pin=ask.pin,
+        )
+        found = await self._client.check_balance(request)
+        return Answer(
+            found.status_name,
+            balance_minor=found.balance_minor,
+            available_minor=found.available_minor,
+            tries_left=found.pin_tries_left,
+        )

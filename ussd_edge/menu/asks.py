@@ -1,0 +1,78 @@
+"""What the menu wants to know or to have done, and what it shows: the line between the pure menu and the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ussd_edge.septets import SCREEN_SEPTETS_MAX, shortened
+
+
+class Kind(IntEnum):
+    """The numbers of kibubu.payments.v1.PaymentKind."""
+
+    SEND_MONEY = 1
+    PAY_TILL = 2
+    PAY_BILL = 3
+    BUY_AIRTIME = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person wants to be paid."""
+
+    kind: Kind
+    payee: str
+    amount_minor: int
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AskQuote:
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class AskPay:
+    """`step` is the place of the PIN among the session's inputs: the same step is the same payment."""
+
+    order: Order
+    pin: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskBalance:
+    pin: str
+    step: int
+
+
+Ask = AskQuote | AskPay | AskBalance
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`status` is a PaymentStatus name, or UNKNOWN or NOT_APPLIED where there was no answer."""
+
+    status: str
+    payee_name: str = ""
+    fee_minor: int = 0
+    balance_minor: int = 0
+    available_minor: int = 0
+    tries_left: int = 0
+    receipt: str = ""
+
+
+UNKNOWN, NOT_APPLIED = "unknown", "not_applied"
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    text: str
+    ends: bool
+    outcome: str  # for the metrics: continue, or how it ended
+
+    @property
+    def fitted(self) -> str:
+        """The text as every phone can show it, within one screen."""
+        return shortened(self.text, SCREEN_SEPTETS_MAX)

@@ -1,0 +1,53 @@
+"""A USSD screen holds 182 septets of the GSM 7-bit alphabet (3GPP TS 23.038); some characters take two."""
+
+from __future__ import annotations
+
+import unicodedata
+
+SCREEN_SEPTETS_MAX = 182
+BASIC = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+EXTENSION = frozenset("^{}\\[~]|€\f")  # an escape septet and one more
+_OTHERWISE = {"`": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."}
+
+
+def length(text: str) -> int:
+    """Septets of a text that is all GSM 7-bit. Raises ValueError for any other character."""
+    total = 0
+    for character in text:
+        if character in BASIC:
+            total += 1
+        elif character in EXTENSION:
+            total += 2
+        else:
+            raise ValueError(f"{character!r} is not in the GSM 7-bit alphabet")
+    return total
+
+
+def to_gsm(text: str) -> str:
+    """The nearest text that every phone can show: accents that GSM lacks are dropped, the unknown becomes `?`."""
+    return "".join(_nearest(character) for character in text)
+
+
+def _nearest(character: str) -> str:
+    if character in BASIC or character in EXTENSION:
+        return character
+    if character in _OTHERWISE:
+        return _OTHERWISE[character]
+    plain = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
+    return plain if plain and all(c in BASIC for c in plain) else "?"
+
+
+def shortened(text: str, septets_max: int) -> str:
+    """As GSM text of at most so many septets; what was cut ends in two dots."""
+    gsm = to_gsm(text)
+    if length(gsm) <= septets_max:
+        return gsm
+    kept = ""
+    for character in gsm:
+        if length(kept + character) > septets_max - 2:
+            break
+        kept += character
+    return kept + ".."
