@@ -25,7 +25,7 @@ from cluster.money import AmountError, format_minor, parse_amount_minor
 from cluster.vocabulary import CODE_OPERATOR, STATUS_OK
 
 _NODE = click.argument("node", type=click.Choice(NODE_IDS))
-_console = Console()
+_console = Console(width=None if sys.stdout.isatty() else 120)  # a pipe has no width of its own
 _EXPECTED = (
     AccountNameError,
     AmountError,

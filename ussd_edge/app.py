@@ -130,7 +130,7 @@ def _header(scope: MutableMapping[str, Any], name: bytes) -> bytes:
 
 async def _read(receive: Receive) -> bytes | None:
     """The whole body; None when it is larger than any gateway's."""
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":
@@ -139,7 +139,7 @@ async def _read(receive: Receive) -> bytes | None:
         if len(body) > BODY_BYTES_MAX:
             return None
         if not message.get("more_body", False):
-            return body
+            return bytes(body)
 
 
 async def _respond(send: Send, status: int, body: bytes, *, allow: bytes = b"") -> None:

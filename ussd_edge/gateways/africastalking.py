@@ -43,13 +43,14 @@ def parse(body: bytes) -> UssdRequest:
             raise BadFormError(f"{field}: missing")
     if not _SESSION.fullmatch(form["sessionId"]):
         raise BadFormError("sessionId: must be 1 to 128 letters, digits or _ . : -")
-    if not _PHONE.fullmatch(form["phoneNumber"]):
+    phone = form["phoneNumber"].strip()  # a + that was not escaped arrives as a space
+    if not _PHONE.fullmatch(phone):
         raise BadFormError("phoneNumber: must be an international number of 9 to 15 digits")
     text = form["text"]
     inputs = tuple(text.split("*")) if text else ()
     if len(text) > TEXT_CHARACTERS_MAX:
         inputs = (text[: TEXT_CHARACTERS_MAX + 1],)  # one input that the menu finds too long
-    return UssdRequest(form["sessionId"], form["serviceCode"], form["phoneNumber"].lstrip("+"), inputs)
+    return UssdRequest(form["sessionId"], form["serviceCode"], phone.lstrip("+"), inputs)
 
 
 def render(text: str, *, ends: bool) -> bytes:
