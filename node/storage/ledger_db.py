@@ -17,8 +17,10 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -81,6 +83,48 @@ def _handle_key(ledger: int, key: str, value: str) -> bytes:
     return f"{ledger}|{key}|{value}".encode()
 
 
+class Snapshot:
+    """Everything in the database as one read transaction sees it."""
+
+    def __init__(self, txn: Any, db: dict[str, Any]) -> None:
+        self._txn = txn
+        self._db = db
+
+    def state(self) -> DurableState:
+        value = self._txn.get(b"state", db=self._db["meta"])
+        return DurableState(*_STATE.unpack(value)) if value else DurableState()
+
+    def count(self, db: str) -> int:
+        entries: int = self._txn.stat(self._db[db])["entries"]
+        return entries
+
+    def batch(self, position: int) -> bytes | None:
+        value: bytes | None = self._txn.get(_key(position), db=self._db["batches"])
+        return value
+
+    def batches(self) -> Iterator[bytes]:
+        with self._txn.cursor(self._db["batches"]) as cursor:
+            yield from cursor.iternext(keys=False, values=True)
+
+    def load_rows(self, columns: Int64s) -> int:
+        """Read all account rows into `columns`; returns how many."""
+        numbers, values = [], []
+        with self._txn.cursor(self._db["rows"]) as cursor:
+            for key, value in cursor.iternext():
+                numbers.append(int.from_bytes(key, "big"))
+                values.append(value)
+        if numbers:
+            columns[numbers] = np.frombuffer(b"".join(values), dtype="<i8").reshape(-1, COLUMN_COUNT)
+        return len(numbers)
+
+    def pending(self) -> Iterator[tuple[int, tuple[int, int], Int64s]]:
+        """(reference, id words, fields) of each pending transfer that waits."""
+        with self._txn.cursor(self._db["pending"]) as cursor:
+            for key, value in cursor.iternext():
+                words = np.frombuffer(value, dtype="<i8")
+                yield int.from_bytes(key, "big"), (int(words[0]), int(words[1])), words[2 : 2 + PENDING_FIELDS].copy()
+
+
 class LedgerDb:
     def __init__(self, path: Path, cluster_id: str, node_id: str, map_bytes: int) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -112,20 +156,12 @@ class LedgerDb:
             value: bytes | None = txn.get(key)
             return value
 
-    def state(self) -> DurableState:
-        value = self._get("meta", b"state")
-        return DurableState(*_STATE.unpack(value)) if value else DurableState()
-
     def find_ids(self, keys: list[bytes]) -> dict[bytes, int]:
         with self._env.begin(db=self._db["ids"]) as txn, txn.cursor() as cursor:
             return {key: int.from_bytes(value, "big") for key, value in cursor.getmulti(keys)}
 
     def batch(self, position: int) -> bytes | None:
         return self._get("batches", _key(position))
-
-    def batches(self) -> Iterator[bytes]:
-        with self._env.begin(db=self._db["batches"]) as txn, txn.cursor() as cursor:
-            yield from cursor.iternext(keys=False, values=True)
 
     def payment(self, key: bytes) -> int:
         value = self._get("payments", key)
@@ -153,22 +189,11 @@ class LedgerDb:
         value = self._get("ended", _key(reference))
         return value[0] if value else 0
 
-    def load_rows(self, columns: Int64s) -> int:
-        """Read all account rows into `columns`; returns how many."""
-        with self._env.begin(db=self._db["rows"]) as txn, txn.cursor() as cursor:
-            numbers, values = [], []
-            for key, value in cursor.iternext():
-                numbers.append(int.from_bytes(key, "big"))
-                values.append(value)
-        if numbers:
-            columns[numbers] = np.frombuffer(b"".join(values), dtype="<i8").reshape(-1, COLUMN_COUNT)
-        return len(numbers)
-
-    def load_pending(self) -> Iterator[tuple[tuple[int, int], Int64s]]:
-        with self._env.begin(db=self._db["pending"]) as txn, txn.cursor() as cursor:
-            for value in cursor.iternext(keys=False, values=True):
-                words = np.frombuffer(value, dtype="<i8")
-                yield (int(words[0]), int(words[1])), words[2 : 2 + PENDING_FIELDS].copy()
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """One moment of the whole database, whatever is written meanwhile. LMDB keeps its pages until it is closed."""
+        with self._env.begin() as txn:
+            yield Snapshot(txn, self._db)
 
     # --- the checkpoint -------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from node.ledger.records import OFFSET_BITS, TRANSFER, Records, id_keys
 from node.ledger.state import LedgerState
 from node.payments.pin_tries import apply_verdict
 from node.storage.batch_codec import OpenBatch, chain_hash_of, decode_batch, open_batch
-from node.storage.ledger_db import Checkpoint, DurableState, LedgerDb
+from node.storage.ledger_db import Checkpoint, DurableState, LedgerDb, Snapshot
 from node.storage.memtable import Memtable
 from node.storage.replies import StoredPayment, StoredTransfer, replies_of, stored_payment, stored_transfer
 from node.storage.verify import VerifyReport, verify_history
@@ -72,15 +72,19 @@ class LedgerStore:
         self._last_checkpoint_at = time.monotonic()
 
     def _load(self) -> DurableState:
-        durable, state = self._db.state(), self._state
+        with self._db.snapshot() as snapshot:
+            return self._load_from(snapshot)
+
+    def _load_from(self, snapshot: Snapshot) -> DurableState:
+        durable, state = snapshot.state(), self._state
         state.reserve_rows(durable.accounts_total + 1)
-        rows = self._db.load_rows(state.columns)
+        rows = snapshot.load_rows(state.columns)
         if rows != durable.accounts_total:
             raise BrokenHistoryError(f"{rows} account rows are stored, {durable.accounts_total} should be")
         state.accounts_total = durable.accounts_total
         state.position, state.timestamp_ns = durable.position, durable.timestamp_ns
         state.chain_hash = durable.chain_hash
-        for keys, fields in self._db.load_pending():
+        for _, keys, fields in snapshot.pending():
             state.add_pending(keys, fields)
         return durable
 
@@ -339,7 +343,8 @@ class LedgerStore:
 
     def verify(self) -> VerifyReport:
         """Recompute every balance and the hash chain from the stored history, up to the last checkpoint."""
-        return verify_history(self._db, self._db.state())
+        with self._db.snapshot() as snapshot:
+            return verify_history(snapshot)
 
 
 __all__ = ["EntryResult", "LedgerStore", "StoreConfig", "StoredPayment", "StoredTransfer"]

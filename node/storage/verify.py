@@ -14,7 +14,7 @@ from node.ledger.records import OFFSET_BITS, TransferFlag
 from node.ledger.state import LedgerState
 from node.payments.pin_tries import apply_verdict
 from node.storage.batch_codec import decode_batch, open_batch
-from node.storage.ledger_db import DurableState, LedgerDb
+from node.storage.ledger_db import Snapshot
 from node.storage.memtable import Memtable
 
 PROBLEMS_MAX = 20
@@ -44,8 +44,8 @@ class VerifyReport:
 class _ReplayHistory:
     """All of history in memory, for a state that is being replayed."""
 
-    def __init__(self, db: LedgerDb, state: LedgerState) -> None:
-        self._db = db
+    def __init__(self, snapshot: Snapshot, state: LedgerState) -> None:
+        self._snapshot = snapshot
         self._state = state
         self.memtable = Memtable(state.ids)
 
@@ -53,7 +53,7 @@ class _ReplayHistory:
         kernel.find_ids(self._state.ids.ids, self._state.ids.refs, words, out)
 
     def first_seen(self, reference: int) -> FirstSeen:
-        value = self._db.batch(reference >> OFFSET_BITS)
+        value = self._snapshot.batch(reference >> OFFSET_BITS)
         if value is None:
             raise BrokenHistoryError(f"no batch at {reference >> OFFSET_BITS}")
         opened, offset = open_batch(decode_batch(value)), reference & _OFFSET_MASK
@@ -72,16 +72,15 @@ class _ReplayHistory:
         return self.memtable.profiles.get(account_number)
 
 
-def verify_history(db: LedgerDb, durable: DurableState) -> VerifyReport:
-    report = VerifyReport()
+def verify_history(snapshot: Snapshot) -> VerifyReport:
+    """All of one moment: the node goes on writing meanwhile."""
+    report, durable = VerifyReport(), snapshot.state()
     state = LedgerState(apply_verdict)
-    history = _ReplayHistory(db, state)
+    history = _ReplayHistory(snapshot, state)
     sums = np.zeros((durable.accounts_total + 1, 2), dtype=np.int64)
     try:
-        for value in db.batches():
+        for value in snapshot.batches():
             stored = decode_batch(value)
-            if stored.position > durable.position:
-                break
             again = state.apply(stored.position, stored.entry, history, history.memtable)
             history.memtable.ended.update(again.ended)
             _compare(report, stored, again)
@@ -98,7 +97,8 @@ def verify_history(db: LedgerDb, durable: DurableState) -> VerifyReport:
     elif state.chain_hash != durable.chain_hash:
         report.problem(f"the hash chain ends otherwise than the checkpoint at {durable.position}")
     if not report.problems:
-        _compare_rows(report, db, state, sums)
+        _compare_rows(report, snapshot, state, sums)
+        _compare_indexes(report, snapshot, state)
     return report
 
 
@@ -128,9 +128,9 @@ def _add_up(history: _ReplayHistory, stored: AppliedBatch, sums: Int64s) -> None
         sums[int(pending[3]), 1] += amount
 
 
-def _compare_rows(report: VerifyReport, db: LedgerDb, state: LedgerState, sums: Int64s) -> None:
+def _compare_rows(report: VerifyReport, snapshot: Snapshot, state: LedgerState, sums: Int64s) -> None:
     rows = np.zeros_like(state.columns[: state.accounts_total + 1])
-    db.load_rows(rows)
+    snapshot.load_rows(rows)
     again = state.columns[: state.accounts_total + 1]
     for number in np.flatnonzero((rows != again).any(axis=1)).tolist():
         report.problem(f"account {number}: the stored row is not what its history leads to")
@@ -141,3 +141,17 @@ def _compare_rows(report: VerifyReport, db: LedgerDb, state: LedgerState, sums: 
         of_ledger = again[again[:, Column.LEDGER] == ledger]
         if of_ledger[:, Column.DEBITS_POSTED].sum() != of_ledger[:, Column.CREDITS_POSTED].sum():
             report.problem(f"ledger {ledger}: debits and credits differ")
+
+
+def _compare_indexes(report: VerifyReport, snapshot: Snapshot, state: LedgerState) -> None:
+    """As many ids as the history has, and exactly the pending transfers that still wait."""
+    if snapshot.count("ids") != state.ids.count:
+        report.problem(f"the index of ids has {snapshot.count('ids')} entries, the history {state.ids.count}")
+    rows = state.pending_rows
+    waiting = {int(row[kernel.P_REF]): row for row in rows[rows[:, kernel.P_STATE] == kernel.ACTIVE]}
+    stored = {reference: fields for reference, _, fields in snapshot.pending()}
+    for reference in sorted(waiting.keys() ^ stored.keys()):
+        report.problem(f"pending transfer {reference:#x}: waits by the history or by the index, but not by both")
+    for reference in sorted(waiting.keys() & stored.keys()):
+        if not np.array_equal(waiting[reference], stored[reference]):
+            report.problem(f"pending transfer {reference:#x}: the stored fields are not what its history leads to")
