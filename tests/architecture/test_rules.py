@@ -82,10 +82,10 @@ def test_stubs_are_fresh(tmp_path: Path) -> None:
     protos = sorted((ROOT / "proto" / "kibubu").rglob("*.proto"))
     assert protos
     relative = [str(proto.relative_to(ROOT)) for proto in protos]
-    kinds = ("python", "grpc_python", "mypy", "mypy_grpc")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    outs = [f"--{kind}_out={tmp_path}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     subprocess.run(
-        [sys.executable, "-m", "grpc_tools.protoc", "-I", "proto", *(f"--{k}_out={tmp_path}" for k in kinds), *relative],
+        [sys.executable, "-m", "grpc_tools.protoc", "-I", "proto", *outs, *relative],
         cwd=ROOT, env=os.environ | {"PATH": path}, check=True, timeout=60, capture_output=True,
     )  # fmt: skip
     made = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.rglob("*_pb2*")}
