@@ -78,7 +78,7 @@ def _print_addresses(layout: Layout) -> None:
     click.echo("\nTry:")
     click.echo(
         f"  curl -s http://{layout.edge_address}/ussd/africastalking -d sessionId=s1 -d serviceCode='{SERVICE_CODE}' "
-        "-d phoneNumber=+254712000001 -d networkCode=63902 --data-urlencode 'text='"
+        "-d phoneNumber=+254712000001 -d networkCode=63902 --data-urlencode 'text=1*0712000002*500*2468'"
     )
     click.echo("  .venv/bin/kibubu transfer 254712000001 254712000002 500")
     click.echo(
