@@ -145,9 +145,9 @@ def test_only_nodes_reach_the_raft_port(cluster: Layout, leader: str, role: str,
 
 
 def test_an_edge_may_not_ask_the_sidecar(cluster: Layout, leader: str) -> None:
-    with channel(cluster.fraud_address, tls_paths(cluster.certificates, "edge", "edge")) as open_channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            fraud_pb2_grpc.FraudServiceStub(open_channel).GetModel(fraud_pb2.GetModelRequest(), timeout=5)
+    paths = tls_paths(cluster.certificates, "edge", "edge")
+    with channel(cluster.fraud_address, paths) as open_channel, pytest.raises(grpc.RpcError) as caught:
+        fraud_pb2_grpc.FraudServiceStub(open_channel).GetModel(fraud_pb2.GetModelRequest(), timeout=5)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -163,11 +163,11 @@ def transfers_total(cluster: Layout, operator: Caller) -> int:
 )
 def test_malformed_packed_batches(cluster: Layout, operator: Caller, leader: str, size: int, complaint: str) -> None:
     before = transfers_total(cluster, operator)
-    with channel(leader, tls_paths(cluster.certificates, "operator", "operator")) as open_channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            ledger_pb2_grpc.LedgerServiceStub(open_channel).CreateTransfersPacked(
-                ledger_pb2.CreateTransfersPackedRequest(transfers=b"\1" * size), timeout=5
-            )
+    paths = tls_paths(cluster.certificates, "operator", "operator")
+    with channel(leader, paths) as open_channel, pytest.raises(grpc.RpcError) as caught:
+        ledger_pb2_grpc.LedgerServiceStub(open_channel).CreateTransfersPacked(
+            ledger_pb2.CreateTransfersPackedRequest(transfers=b"\1" * size), timeout=5
+        )
     assert caught.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert complaint in caught.value.details()
     assert transfers_total(cluster, operator) == before
