@@ -1,0 +1,147 @@
+"""The sidecar over real gRPC with real certificates: good batches, bad ones, wrong callers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from kibubu.fraud.v1 import fraud_pb2, fraud_pb2_grpc
+from prometheus_client import CollectorRegistry, generate_latest
+
+from cluster.certificates import ensure_certificates, tls_paths
+from fraud.config import ConfigError, FraudConfig, load_config
+from fraud.model import SHIPPED, Model, load_model
+from fraud.serve import ROWS_MAX, build_server
+from fraud.simulate import simulate
+from node.ledger import features
+
+SCHEMA, COUNT = features.FEATURE_SCHEMA, features.FEATURE_COUNT
+Stub = Callable[[str], Any]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificates")
+    ensure_certificates(folder, [("fraud", "fraud"), ("node", "n1"), ("operator", "operator"), ("edge", "edge")])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model(SHIPPED)
+
+
+@pytest.fixture
+async def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+async def stub(folder: Path, model: Model, registry: CollectorRegistry) -> AsyncIterator[Stub]:
+    own = tls_paths(folder, "fraud", "fraud")
+    config = FraudConfig("127.0.0.1:0", "127.0.0.1:0", own.ca, own.cert, own.key, SHIPPED)
+    server, _, port = build_server(config, model, registry)
+    await server.start()
+    channels = []
+
+    def connect(role: str) -> Any:
+        mine = tls_paths(folder, role, "n1" if role == "node" else role)
+        credentials = grpc.ssl_channel_credentials(mine.ca.read_bytes(), mine.key.read_bytes(), mine.cert.read_bytes())
+        options = (("grpc.ssl_target_name_override", "kibubu"), ("grpc.max_send_message_length", 64 << 20))
+        channel = grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options)
+        channels.append(channel)
+        return fraud_pb2_grpc.FraudServiceStub(channel)
+
+    yield connect
+    for channel in channels:
+        await channel.close()
+    await server.stop(None)
+
+
+def request(matrix: np.ndarray, **changes: Any) -> fraud_pb2.ScoreRequest:
+    fields = {"feature_schema": SCHEMA, "rows": len(matrix), "features": matrix.astype("<f4").tobytes()}
+    return fraud_pb2.ScoreRequest(**(fields | changes))
+
+
+async def test_a_batch_is_scored_as_the_model_scores_it(stub: Stub, model: Model, registry: CollectorRegistry) -> None:
+    rows = simulate(300, 20, 4).features[:200]
+    answer = await stub("node").Score(request(rows), timeout=10)
+    expected = model.score(rows)
+    assert np.array_equal(np.frombuffer(answer.probabilities, "<f4"), expected.probabilities)
+    assert answer.decisions == expected.decisions.tobytes()
+    assert answer.reasons == expected.reasons.tobytes()
+    assert answer.model_version == model.version
+    assert b'kibubu_fraud_scores_total{decision="allow"}' in generate_latest(registry)
+
+
+async def test_one_row_and_the_largest_batch(stub: Stub) -> None:
+    for n in (1, ROWS_MAX):
+        answer = await stub("operator").Score(request(np.zeros((n, COUNT), np.float32)), timeout=10)
+        assert len(answer.decisions) == n
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        (request(np.zeros((2, COUNT)), feature_schema=1), "feature_schema: must be"),
+        (request(np.zeros((0, COUNT))), "rows: must be 1 to"),
+        (request(np.zeros((ROWS_MAX + 1, COUNT))), "rows: must be 1 to"),
+        (request(np.zeros((2, COUNT)), rows=3), "features: must be"),
+        (request(np.zeros((2, COUNT)), features=b"x"), "features: must be"),
+        (request(np.full((2, COUNT), np.nan)), "features: must be finite"),
+        (request(np.full((2, COUNT), np.inf)), "features: must be finite"),
+    ],
+)
+async def test_a_bad_request_names_its_field(stub: Stub, bad: fraud_pb2.ScoreRequest, complaint: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub("node").Score(bad, timeout=10)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert complaint in str(caught.value.details())
+
+
+async def test_an_oversized_message_is_refused(stub: Stub) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub("node").Score(fraud_pb2.ScoreRequest(features=bytes(2_000_000)), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_an_edge_gets_nothing(stub: Stub) -> None:
+    for call in (
+        stub("edge").Score(request(np.zeros((1, COUNT))), timeout=10),
+        stub("edge").GetModel(fraud_pb2.GetModelRequest(), timeout=10),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_the_model_introduces_itself(stub: Stub, model: Model) -> None:
+    answer = await stub("operator").GetModel(fraud_pb2.GetModelRequest(), timeout=10)
+    assert (answer.model_sha256, answer.feature_schema) == (model.sha256, SCHEMA)
+    assert tuple(answer.feature_names) == features.FEATURE_NAMES
+    assert 0 < answer.hold_threshold <= answer.refuse_threshold <= 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('model_dir = "m"', "", "model_dir: must be a text"),
+        ('grpc = "h:1"', 'grpc = "h"', "listen.grpc: must be host:port"),
+        ('metrics = "h:2"', "", "listen.metrics: must be a text"),
+        ('key = "k"', "key = 5", "tls.key: must be a text"),
+        ("[tls]", "[tls", "f.toml"),
+    ],
+)
+def test_a_configuration_mistake_names_its_key(tmp_path: Path, old: str, new: str, complaint: str) -> None:
+    good = 'model_dir = "m"\n[listen]\ngrpc = "h:1"\nmetrics = "h:2"\n[tls]\nca = "a"\ncert = "c"\nkey = "k"\n'
+    path = tmp_path / "f.toml"
+    path.write_text(good, encoding="utf-8")
+    assert load_config(path).model_dir == tmp_path / "m"
+    path.write_text(good.replace(old, new), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert complaint in str(caught.value)
