@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import numpy as np
 
 from node.ledger.columns import COLUMN_COUNT
@@ -31,6 +30,7 @@ from node.ledger.kernel import PENDING_FIELDS
 from node.ledger.records import id_keys
 from node.ledger.statuses import CommandStatus
 from node.storage.batch_codec import encode_batch, open_batch
+from node.storage.host import SYSTEM_HOST, Host
 from node.storage.memtable import Memtable
 
 FORMAT = b"kibubu-ledger-1"
@@ -126,11 +126,8 @@ class Snapshot:
 
 
 class LedgerDb:
-    def __init__(self, path: Path, cluster_id: str, node_id: str, map_bytes: int) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        self._env = lmdb.open(
-            str(path), map_size=map_bytes, max_dbs=len(_DATABASES), metasync=True, sync=True, max_readers=64
-        )
+    def __init__(self, path: Path, cluster_id: str, node_id: str, map_bytes: int, host: Host = SYSTEM_HOST) -> None:
+        self._env = host.open_environment(path, map_bytes=map_bytes, max_dbs=len(_DATABASES))
         self._db = {name.decode(): self._env.open_db(name) for name in _DATABASES}
         self._check_identity(cluster_id, node_id)
 

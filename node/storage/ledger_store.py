@@ -7,8 +7,6 @@ replays the log behind it. Memory stays bounded: when a checkpoint is due and th
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from node.ledger.records import OFFSET_BITS, TRANSFER, Records, id_keys
 from node.ledger.state import LedgerState
 from node.payments.pin_tries import apply_verdict
 from node.storage.batch_codec import OpenBatch, chain_hash_of, decode_batch, open_batch
+from node.storage.host import SYSTEM_HOST, Background, Host
 from node.storage.ledger_db import Checkpoint, DurableState, LedgerDb, Snapshot
 from node.storage.memtable import Memtable
 from node.storage.replies import StoredPayment, StoredTransfer, replies_of, stored_payment, stored_transfer
@@ -59,17 +58,18 @@ class EntryResult:
 
 
 class LedgerStore:
-    def __init__(self, path: Path, config: StoreConfig) -> None:
+    def __init__(self, path: Path, config: StoreConfig, host: Host = SYSTEM_HOST) -> None:
         self._config = config
-        self._db = LedgerDb(path, config.cluster_id, config.node_id, config.map_bytes)
+        self._host = host
+        self._db = LedgerDb(path, config.cluster_id, config.node_id, config.map_bytes, host)
         self._state = LedgerState(apply_verdict)
         self._durable = self._load()
         self._transfers_total = self._durable.transfers_total
         self._active = Memtable(self._state.ids)
         self._flushing: Memtable | None = None
-        self._writer: threading.Thread | None = None
+        self._writer: Background | None = None
         self._writer_error: BaseException | None = None
-        self._last_checkpoint_at = time.monotonic()
+        self._last_checkpoint_at = self._host.monotonic()
 
     def _load(self) -> DurableState:
         with self._db.snapshot() as snapshot:
@@ -148,7 +148,7 @@ class LedgerStore:
 
     def tick(self, now_ns: int) -> None:
         self._raise_writer_error()
-        due = time.monotonic() - self._last_checkpoint_at >= self._config.checkpoint_interval_s
+        due = self._host.monotonic() - self._last_checkpoint_at >= self._config.checkpoint_interval_s
         if due or self._active.transfers >= self._config.checkpoint_transfers_max // 2:
             self.checkpoint(wait=False)
 
@@ -182,9 +182,8 @@ class LedgerStore:
         self._flushing = self._active
         state.ids = type(state.ids)()
         self._active = Memtable(state.ids)
-        self._last_checkpoint_at = time.monotonic()
-        self._writer = threading.Thread(target=self._write, args=(checkpoint,), name="kibubu-checkpoint", daemon=True)
-        self._writer.start()
+        self._last_checkpoint_at = self._host.monotonic()
+        self._writer = self._host.start(lambda: self._write(checkpoint), "kibubu-checkpoint")
 
     def _waiting_pending(self) -> list[tuple[int, bytes]]:
         """What waits and came since the last checkpoint; older ones are stored already."""

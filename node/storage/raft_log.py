@@ -8,13 +8,12 @@ index, term and bytes, checked when the journal is opened and whenever an entry 
 from __future__ import annotations
 
 import bisect
-import fcntl
-import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
-import lmdb
+from node.storage.host import SYSTEM_HOST, FolderInUseError, Host
 
 FORMAT = b"KBL1"
 MEMORY_BYTES_MAX = 64 << 20
@@ -52,6 +51,7 @@ class RaftLog:
         node_id: str,
         map_bytes: int = MAP_BYTES,
         memory_bytes_max: int = MEMORY_BYTES_MAX,
+        host: Host = SYSTEM_HOST,
     ) -> None:
         self.term, self.voted_for, self.commit_index = 0, "", 0
         self.base_index, self._base_term = 0, 0
@@ -68,9 +68,11 @@ class RaftLog:
         self.bytes_total = 0
         self._dirty = False
         self._failed = False
-        path.mkdir(parents=True, exist_ok=True)
-        self._owner = _own(path)
-        self._env = lmdb.open(str(path), map_size=map_bytes, max_dbs=2, sync=True, metasync=True, writemap=False)
+        try:
+            self._disown = host.own_folder(path)
+        except FolderInUseError as error:
+            raise RaftLogError(str(error)) from error
+        self._env = host.open_environment(path, map_bytes=map_bytes, max_dbs=2)
         self._entries = self._env.open_db(b"entries")
         self._meta = self._env.open_db(b"meta")
         try:
@@ -194,7 +196,7 @@ class RaftLog:
         """Closes without a further sync: what was not synced was promised to nobody."""
         self._release()
 
-    def _write(self, txn: lmdb.Transaction) -> None:
+    def _write(self, txn: Any) -> None:
         if self._truncate_first:
             self._delete(txn, self._truncate_first, self._disk_last)
         if self._disk_first <= self.base_index:
@@ -208,7 +210,7 @@ class RaftLog:
                 raise RaftLogCorruptError(f"entry {index} is already on disk")
         txn.put(b"state", self._encode_state(), db=self._meta)
 
-    def _delete(self, txn: lmdb.Transaction, first: int, last: int) -> None:
+    def _delete(self, txn: Any, first: int, last: int) -> None:
         with txn.cursor(db=self._entries) as cursor:
             if not cursor.set_range(_KEY.pack(first)):
                 return
@@ -296,21 +298,7 @@ class RaftLog:
     def _release(self) -> None:
         self._failed = True
         self._env.close()
-        os.close(self._owner)
-
-
-def _own(path: Path) -> int:
-    """Hold the folder's lock for as long as the process lives; two writers would destroy each other's journal."""
-    descriptor = os.open(path / "owner", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise RaftLogError(f"{path} is in use by another process") from error
-    folder = os.open(path, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
-    return descriptor
+        self._disown()
 
 
 def _crc(index: int, term: int, data: bytes | memoryview) -> int:

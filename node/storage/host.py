@@ -1,0 +1,64 @@
+"""What storage takes from its host: LMDB environments, background work and a clock. The simulator brings its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import lmdb
+
+
+class FolderInUseError(Exception):
+    """Another process holds the folder's lock."""
+
+
+class Background(Protocol):
+    """Work that was started and goes on beside the caller."""
+
+    def is_alive(self) -> bool: ...
+
+    def join(self) -> None: ...
+
+
+def open_environment(path: Path, *, map_bytes: int, max_dbs: int) -> Any:
+    """An LMDB environment whose commits are on disk when they return."""
+    path.mkdir(parents=True, exist_ok=True)
+    return lmdb.open(str(path), map_size=map_bytes, max_dbs=max_dbs, sync=True, metasync=True, max_readers=64)
+
+
+def own_folder(path: Path) -> Callable[[], None]:
+    """Hold the folder's lock until the returned function is called; two writers would destroy each other's data."""
+    path.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path / "owner", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise FolderInUseError(f"{path} is in use by another process") from error
+    folder = os.open(path, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+    return lambda: os.close(descriptor)
+
+
+def start_thread(work: Callable[[], None], name: str) -> Background:
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    own_folder: Callable[[Path], Callable[[], None]] = own_folder
+    open_environment: Callable[..., Any] = open_environment
+    start: Callable[[Callable[[], None], str], Background] = start_thread
+    monotonic: Callable[[], float] = time.monotonic
+
+
+SYSTEM_HOST = Host()
