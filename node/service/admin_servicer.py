@@ -1,17 +1,21 @@
-"""AdminService: status, state hash, verification. Operators only."""
+"""AdminService: status, state hash, verification, export. Operators only."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
 
 from node.consensus.contract import Consensus
+from node.ledger.history import AppliedBatch
+from node.ledger.state import CHAIN_START
 from node.service.config import NodeConfig
+from node.service.errors import InvalidRequestError
 from node.service.guard import Guard
+from node.service.limits import EXPORT_PAGE_BYTES_MAX
 from node.service.metrics import RateMeter
 from node.storage.ledger_store import LedgerStore
 
@@ -90,3 +94,30 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 chain_hash=report.chain_hash,
                 state_hash=report.state_hash,
             )
+
+    async def ExportLog(  # noqa: N802
+        self, request: admin_pb2.ExportLogRequest, context: Any
+    ) -> AsyncIterator[admin_pb2.ExportLogResponse]:
+        async with self._guard.call("ExportLog", context):
+            first = request.from_position or 1
+            last = min(request.to_position or self._store.applied_position, self._store.applied_position)
+            if request.to_position and request.to_position < first:
+                raise InvalidRequestError(f"to_position: {request.to_position} is before from_position {first}")
+            while first <= last:
+                previous = self._store.chain_hash_at(first - 1) if first > 1 else CHAIN_START
+                batches = await asyncio.to_thread(self._store.export, first, last, EXPORT_PAGE_BYTES_MAX)
+                yield admin_pb2.ExportLogResponse(
+                    previous_chain_hash=previous or b"", entries=[_exported(batch) for batch in batches]
+                )
+                first += len(batches)
+
+
+def _exported(batch: AppliedBatch) -> admin_pb2.ExportedEntry:
+    return admin_pb2.ExportedEntry(
+        position=batch.position,
+        timestamp_ns=batch.timestamp_ns,
+        entry=batch.entry,
+        outcomes=batch.outcomes.tobytes(),
+        expired=batch.expired,
+        chain_hash=batch.chain_hash,
+    )

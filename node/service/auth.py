@@ -6,6 +6,7 @@ change accounts or steer nodes.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -90,7 +91,11 @@ def _with_check(handler: Any, service: str, allowed: frozenset[str]) -> Any:
 
         async def watch(request: Any, context: Any) -> None:
             await _check(context, service, allowed)
-            await inner_watch(request, context)
+            if not inspect.isasyncgenfunction(inner_watch):
+                await inner_watch(request, context)
+                return
+            async for response in inner_watch(request, context):
+                await context.write(response)
 
         return grpc.unary_stream_rpc_method_handler(watch, handler.request_deserializer, handler.response_serializer)
     inner = handler.unary_unary

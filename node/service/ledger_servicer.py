@@ -10,7 +10,7 @@ from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from kibubu.raft.v1 import raft_pb2
 
 from node.ledger.columns import HANDLE_KEYS, Column
-from node.ledger.records import TRANSFER
+from node.ledger.records import OFFSET_BITS, TRANSFER
 from node.ledger.statuses import CommandStatus
 from node.payments import pin as pin_rules
 from node.service.admission import Admission, Applied
@@ -175,7 +175,9 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             ids = [id_from_bytes(raw, f"ids[{i}]") for i, raw in enumerate(request.ids)]
             position = await self._read_position(request.stale_ok)
             found = [_stored_message(self._store.lookup_transfer(number)) for number in ids]
-            return ledger_pb2.LookupTransfersResponse(transfers=found, as_of_position=position)
+            return ledger_pb2.LookupTransfersResponse(
+                transfers=found, as_of_position=position, as_of_timestamp_ns=self._store.last_timestamp_ns
+            )
 
     async def GetStatement(  # noqa: N802
         self, request: ledger_pb2.GetStatementRequest, context: Any
@@ -193,7 +195,10 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             more = len(page) == size
             token = str(page[-1].position << 16 | page[-1].offset) if more else ""
             return ledger_pb2.GetStatementResponse(
-                transfers=[_stored_message(stored) for stored in page], next_page_token=token, as_of_position=position
+                transfers=[_stored_message(stored) for stored in page],
+                next_page_token=token,
+                as_of_position=position,
+                as_of_timestamp_ns=self._store.last_timestamp_ns,
             )
 
     async def _read_position(self, stale_ok: bool) -> int:
@@ -226,6 +231,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             name=profile.name if profile else "",
             handles=[ledger_pb2.Handle(key=key, value=value) for key, value in profile.handles] if profile else [],
             pin_is_set=bool(np.any(row[Column.PIN_VERIFIER_0 : Column.PIN_VERIFIER_3 + 1])),
+            last_position=int(row[Column.LAST_REFERENCE]) >> OFFSET_BITS,
         )
 
 

@@ -16,6 +16,7 @@ WAITING_PER_ACCOUNT_MAX = 16  # payments of one payer that wait while one PIN tr
 LOOKUPS_IN_CALL_MAX = 1_000
 STATEMENT_PAGE_MAX = 1_000
 STATEMENT_PAGE_DEFAULT = 50
+EXPORT_PAGE_BYTES_MAX = 1 << 20  # of one message of ExportLog; the last entry of it may go beyond
 NARRATIVE_BYTES_MAX = 32
 REFERENCE_BYTES_MAX = 20
 NAME_BYTES_MAX = 64

@@ -337,6 +337,19 @@ class LedgerStore:
         value = self._db.batch(position)
         return chain_hash_of(value) if value is not None else None
 
+    def export(self, first: int, last: int, bytes_max: int) -> list[AppliedBatch]:
+        """What was applied at these positions, up to about bytes_max, at least one; from any thread."""
+        batches: list[AppliedBatch] = []
+        size = 0
+        while first <= last and size < bytes_max:
+            batch = self._batch(first)
+            if batch is None:
+                raise BrokenHistoryError(f"no batch is stored at {first}, though it was applied")
+            batches.append(batch)
+            size += len(batch.entry) + batch.outcomes.nbytes
+            first += 1
+        return batches
+
     def state_hash(self) -> bytes:
         return self._state.state_hash()
 

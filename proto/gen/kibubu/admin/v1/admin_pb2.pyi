@@ -152,6 +152,97 @@ class GetStateHashResponse(_message.Message):
 Global___GetStateHashResponse: _TypeAlias = GetStateHashResponse  # noqa: Y015
 
 @_typing.final
+class ExportLogRequest(_message.Message):
+    """Positions from..to, both included; 0 = from the first, up to the applied one. Ends early at the applied position."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_POSITION_FIELD_NUMBER: _builtins.int
+    TO_POSITION_FIELD_NUMBER: _builtins.int
+    from_position: _builtins.int
+    to_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        from_position: _builtins.int = ...,
+        to_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_position", b"from_position", "to_position", b"to_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportLogRequest: _TypeAlias = ExportLogRequest  # noqa: Y015
+
+@_typing.final
+class ExportLogResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIOUS_CHAIN_HASH_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    previous_chain_hash: _builtins.bytes
+    """before the first of these entries; 32 zero bytes before position 1"""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExportedEntry]: ...
+    def __init__(
+        self,
+        *,
+        previous_chain_hash: _builtins.bytes = ...,
+        entries: _abc.Iterable[Global___ExportedEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "previous_chain_hash", b"previous_chain_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportLogResponse: _TypeAlias = ExportLogResponse  # noqa: Y015
+
+@_typing.final
+class ExportedEntry(_message.Message):
+    """chain_hash = BLAKE2b-256 over previous chain hash, position (8 bytes, little-endian), timestamp_ns (8), entry,
+    outcomes, and each expired reference (8).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_NS_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    CHAIN_HASH_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    timestamp_ns: _builtins.int
+    entry: _builtins.bytes
+    """as it was logged (node/ledger/entry.py); empty = a new leader's no-op"""
+    outcomes: _builtins.bytes
+    """packed 64-byte OUTCOME records, one for each transfer (node/ledger/records.py)"""
+    chain_hash: _builtins.bytes
+    @_builtins.property
+    def expired(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """position << 16 | offset of the pending transfers that timed out here"""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        timestamp_ns: _builtins.int = ...,
+        entry: _builtins.bytes = ...,
+        outcomes: _builtins.bytes = ...,
+        expired: _abc.Iterable[_builtins.int] | None = ...,
+        chain_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_hash", b"chain_hash", "entry", b"entry", "expired", b"expired", "outcomes", b"outcomes", "position", b"position", "timestamp_ns", b"timestamp_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportedEntry: _TypeAlias = ExportedEntry  # noqa: Y015
+
+@_typing.final
 class VerifyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

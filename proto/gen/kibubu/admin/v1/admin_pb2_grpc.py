@@ -50,6 +50,11 @@ class AdminServiceStub:
                 request_serializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.VerifyResponse.FromString,
                 _registered_method=True)
+        self.ExportLog = channel.unary_stream(
+                '/kibubu.admin.v1.AdminService/ExportLog',
+                request_serializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.ExportLogRequest.SerializeToString,
+                response_deserializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.ExportLogResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -76,6 +81,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportLog(self, request, context):
+        """The history as it was applied, position by position, with the hash chain: for checkers and auditors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,6 +105,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.VerifyRequest.FromString,
                     response_serializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.VerifyResponse.SerializeToString,
+            ),
+            'ExportLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportLog,
+                    request_deserializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.ExportLogRequest.FromString,
+                    response_serializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.ExportLogResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -177,6 +194,33 @@ class AdminService:
             '/kibubu.admin.v1.AdminService/Verify',
             kibubu_dot_admin_dot_v1_dot_admin__pb2.VerifyRequest.SerializeToString,
             kibubu_dot_admin_dot_v1_dot_admin__pb2.VerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kibubu.admin.v1.AdminService/ExportLog',
+            kibubu_dot_admin_dot_v1_dot_admin__pb2.ExportLogRequest.SerializeToString,
+            kibubu_dot_admin_dot_v1_dot_admin__pb2.ExportLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

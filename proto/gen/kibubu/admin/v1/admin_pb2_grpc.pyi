@@ -38,6 +38,8 @@ class AdminServiceStub:
     """The chain hash after a position, to compare nodes."""
     Verify: _grpc.UnaryUnaryMultiCallable[_admin_pb2.VerifyRequest, _admin_pb2.VerifyResponse]
     """Recomputes every balance and the hash chain from the stored history."""
+    ExportLog: _grpc.UnaryStreamMultiCallable[_admin_pb2.ExportLogRequest, _admin_pb2.ExportLogResponse]
+    """The history as it was applied, position by position, with the hash chain: for checkers and auditors."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -49,6 +51,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """The chain hash after a position, to compare nodes."""
     Verify: _aio.UnaryUnaryMultiCallable[_admin_pb2.VerifyRequest, _admin_pb2.VerifyResponse]  # type: ignore[assignment]
     """Recomputes every balance and the hash chain from the stored history."""
+    ExportLog: _aio.UnaryStreamMultiCallable[_admin_pb2.ExportLogRequest, _admin_pb2.ExportLogResponse]  # type: ignore[assignment]
+    """The history as it was applied, position by position, with the hash chain: for checkers and auditors."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """For operators: what a node is and whether its books are right."""
@@ -75,5 +79,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.VerifyResponse, _abc.Awaitable[_admin_pb2.VerifyResponse]]:
         """Recomputes every balance and the hash chain from the stored history."""
+
+    @_abc_1.abstractmethod
+    def ExportLog(
+        self,
+        request: _admin_pb2.ExportLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.ExportLogResponse], _abc.AsyncIterator[_admin_pb2.ExportLogResponse]]:
+        """The history as it was applied, position by position, with the hash chain: for checkers and auditors."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

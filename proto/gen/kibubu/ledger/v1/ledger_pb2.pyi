@@ -65,6 +65,7 @@ class Account(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     HANDLES_FIELD_NUMBER: _builtins.int
     PIN_IS_SET_FIELD_NUMBER: _builtins.int
+    LAST_POSITION_FIELD_NUMBER: _builtins.int
     account_number: _builtins.int
     ledger: _builtins.int
     """currency, ISO 4217 number"""
@@ -82,6 +83,8 @@ class Account(_message.Message):
     create_time_ns: _builtins.int
     name: _builtins.str
     pin_is_set: _builtins.bool
+    last_position: _builtins.int
+    """of its newest transfer, 0 = none"""
     @_builtins.property
     def handles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Handle]: ...
     def __init__(
@@ -102,10 +105,11 @@ class Account(_message.Message):
         name: _builtins.str = ...,
         handles: _abc.Iterable[Global___Handle] | None = ...,
         pin_is_set: _builtins.bool = ...,
+        last_position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "available_minor", b"available_minor", "balance_minor", b"balance_minor", "create_time_ns", b"create_time_ns", "credits_pending_minor", b"credits_pending_minor", "credits_posted_minor", b"credits_posted_minor", "debits_pending_minor", b"debits_pending_minor", "debits_posted_minor", b"debits_posted_minor", "flags", b"flags", "handles", b"handles", "kind", b"kind", "ledger", b"ledger", "name", b"name", "overdraft_limit_minor", b"overdraft_limit_minor", "pin_is_set", b"pin_is_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "available_minor", b"available_minor", "balance_minor", b"balance_minor", "create_time_ns", b"create_time_ns", "credits_pending_minor", b"credits_pending_minor", "credits_posted_minor", b"credits_posted_minor", "debits_pending_minor", b"debits_pending_minor", "debits_posted_minor", b"debits_posted_minor", "flags", b"flags", "handles", b"handles", "kind", b"kind", "last_position", b"last_position", "ledger", b"ledger", "name", b"name", "overdraft_limit_minor", b"overdraft_limit_minor", "pin_is_set", b"pin_is_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -599,7 +603,9 @@ class LookupTransfersResponse(_message.Message):
 
     TRANSFERS_FIELD_NUMBER: _builtins.int
     AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    AS_OF_TIMESTAMP_NS_FIELD_NUMBER: _builtins.int
     as_of_position: _builtins.int
+    as_of_timestamp_ns: _builtins.int
     @_builtins.property
     def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredTransfer]: ...
     def __init__(
@@ -607,10 +613,11 @@ class LookupTransfersResponse(_message.Message):
         *,
         transfers: _abc.Iterable[Global___StoredTransfer] | None = ...,
         as_of_position: _builtins.int = ...,
+        as_of_timestamp_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "transfers", b"transfers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "as_of_timestamp_ns", b"as_of_timestamp_ns", "transfers", b"transfers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -652,9 +659,11 @@ class GetStatementResponse(_message.Message):
     TRANSFERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    AS_OF_TIMESTAMP_NS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """empty = the end"""
     as_of_position: _builtins.int
+    as_of_timestamp_ns: _builtins.int
     @_builtins.property
     def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredTransfer]: ...
     def __init__(
@@ -663,10 +672,11 @@ class GetStatementResponse(_message.Message):
         transfers: _abc.Iterable[Global___StoredTransfer] | None = ...,
         next_page_token: _builtins.str = ...,
         as_of_position: _builtins.int = ...,
+        as_of_timestamp_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "next_page_token", b"next_page_token", "transfers", b"transfers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "as_of_timestamp_ns", b"as_of_timestamp_ns", "next_page_token", b"next_page_token", "transfers", b"transfers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
