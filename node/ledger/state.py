@@ -160,6 +160,9 @@ class LedgerState:
     def _apply_entry(
         self, position: int, timestamp_ns: int, entry: Entry, history: History, facts: Facts
     ) -> AppliedBatch:
+        # Before anything else: making the pending table anew drops what has ended, and of what ends in this entry
+        # history knows only when the entry is through. Each transfer adds one row at most.
+        self._reserve_pending(len(entry.transfers))
         expired = self._expire(timestamp_ns)
         outcomes = np.zeros((len(entry.transfers), OUTCOME_WORDS), dtype=np.int64)
         batch = AppliedBatch(position, timestamp_ns, b"", outcomes, expired, b"")
@@ -196,7 +199,6 @@ class LedgerState:
         outcomes = batch.outcomes
         self.ids.reserve(n)
         self._recall_pending(words, history)
-        self._reserve_pending(n)
         refs = np.zeros(n, dtype=np.int64)
         history.find_ids(words, refs)
         same = np.zeros(n, dtype=np.uint8)
