@@ -223,11 +223,13 @@ def _check_pending(words: Any, i: int, row: Any) -> int:
 
 
 @_njit
-def _same_batch_state(words: Any, outcomes: Any, ref: int, position: int) -> int:
-    """What an id of this very batch is, when it is not in the pending table."""
+def _same_batch_state(outcomes: Any, i: int, ref: int, position: int) -> int:
+    """What an id of this very batch is to transfer i, when it is not in the pending table."""
     if ref == 0 or ref >> 16 != position:
         return 0
     j = ref & 0xFFFF
+    if j > i:  # a later member of the same chain: it is not there yet
+        return 0
     if outcomes[j, O_STATUS] & 0xFFFF != OK:
         return REFUSED
     return NOT_PENDING
@@ -276,7 +278,7 @@ def _apply_one(
         at = find_pending(pending_keys, pending_rows, words[i, PENDING_LO], words[i, PENDING_HI])
         if at < 0:
             ref = find_id(ids_a, refs_a, words[i, PENDING_LO], words[i, PENDING_HI])
-            state = _same_batch_state(words, outcomes, ref, position)
+            state = _same_batch_state(outcomes, i, ref, position)
             if state == 0:
                 return P_NOT_FOUND
             return P_REFUSED if state == REFUSED else P_NOT
