@@ -1,0 +1,50 @@
+"""Records, commands and entries, as short as a test wants to write them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from kibubu.raft.v1 import raft_pb2
+
+from node.ledger.entry import encode_entry
+from node.ledger.records import TRANSFER, Records, split_id
+
+KES, USD = 404, 840
+START_NS = 1_795_500_000_000_000_000
+_request_ids = itertools.count(1)
+
+
+def transfer(number: int, debit: int = 0, credit: int = 0, amount: int = 0, **fields: int) -> Records:
+    """One TRANSFER. `fields` are the record's own, and pending_id whole."""
+    record = np.zeros(1, dtype=TRANSFER)
+    fields = {"ledger": KES, "code": 1_001} | fields
+    record["id_lo"], record["id_hi"] = split_id(number)
+    record["pending_id_lo"], record["pending_id_hi"] = split_id(fields.pop("pending_id", 0))
+    record["debit_account"], record["credit_account"], record["amount_minor"] = debit, credit, amount
+    for name, value in fields.items():
+        record[name] = value
+    return record
+
+
+def joined(records: list[Records]) -> Records:
+    return np.concatenate(records) if records else np.zeros(0, dtype=TRANSFER)
+
+
+def transfers_entry(records: list[Records], timestamp_ns: int = START_NS) -> bytes:
+    return encode_entry(timestamp_ns, transfers=joined(records).tobytes())
+
+
+def command(request_id: int = 0, **action: object) -> raft_pb2.Command:
+    """A command with the next unused request id."""
+    number = request_id or next(_request_ids)
+    return raft_pb2.Command(request_id=number.to_bytes(16, "big"), **action)  # type: ignore[arg-type]
+
+
+def create(ledger: int = KES, kind: int = 1, flags: int = 0, overdraft_limit_minor: int = 0) -> raft_pb2.Command:
+    account = raft_pb2.CreateAccount(ledger=ledger, kind=kind, flags=flags, overdraft_limit_minor=overdraft_limit_minor)
+    return command(create_account=account)
+
+
+def commands_entry(commands: list[raft_pb2.Command], timestamp_ns: int = START_NS) -> bytes:
+    return encode_entry(timestamp_ns, commands=raft_pb2.Commands(commands=commands).SerializeToString())
