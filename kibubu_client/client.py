@@ -18,9 +18,11 @@ from kibubu_client.records import BATCH_TRANSFERS_MAX, TRANSFER, Records, chain_
 PAYMENTS_IN_CALL_MAX = 512
 TRANSFER_CALLS_IN_FLIGHT_MAX = 2
 PAYMENT_CALLS_IN_FLIGHT_MAX = 4
-_INVALID_ARGUMENT, _DEADLINE_EXCEEDED = 3, 4
+_INVALID_ARGUMENT, _DEADLINE_EXCEEDED, _RESOURCE_EXHAUSTED, _UNAVAILABLE = 3, 4, 8, 14
+_SURELY_NOT = frozenset({_RESOURCE_EXHAUSTED, _UNAVAILABLE})
 
 _Item = payments_pb2.MakePaymentsResponse.Item
+_Due = tuple[float, payments_pb2.MakePaymentRequest]  # until when its caller waits, and what it wants
 
 
 class Client:
@@ -36,7 +38,7 @@ class Client:
         self._transfers = Batcher[bytes, Records](
             self._send_transfers, weight_max=BATCH_TRANSFERS_MAX, in_flight_max=TRANSFER_CALLS_IN_FLIGHT_MAX
         )
-        self._payments = Batcher[payments_pb2.MakePaymentRequest, _Item](
+        self._payments = Batcher[_Due, _Item](
             self._send_payments, weight_max=PAYMENTS_IN_CALL_MAX, in_flight_max=PAYMENT_CALLS_IN_FLIGHT_MAX
         )
 
@@ -84,20 +86,29 @@ class Client:
         end_s = time.monotonic() + self._deadline_s
         pause_s, maybe_happened = PAUSE_S_MIN, False
         while True:
-            item = await self._payments.submit(request)
-            if not item.error_code:
+            try:
+                item = await self._payments.submit((end_s, request))
+                code, reason = item.error_code, item.error_message
+            except (NotAppliedError, UnknownOutcomeError) as error:
+                # Of the whole call: another payment in it may have had less time left than this one.
+                code, reason = (
+                    _DEADLINE_EXCEEDED if isinstance(error, UnknownOutcomeError) else _UNAVAILABLE,
+                    str(error),
+                )
+            if not code:
                 return item.outcome
-            if item.error_code == _INVALID_ARGUMENT:
-                raise InvalidRequestError(item.error_message)
-            maybe_happened |= item.error_code == _DEADLINE_EXCEEDED
+            if code == _INVALID_ARGUMENT:
+                raise InvalidRequestError(reason)
+            maybe_happened |= code not in _SURELY_NOT
             if time.monotonic() + pause_s >= end_s:
-                kind = UnknownOutcomeError if maybe_happened else NotAppliedError
-                raise kind(item.error_message)
+                raise UnknownOutcomeError(reason) if maybe_happened else NotAppliedError(reason)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
-    async def _send_payments(self, batch: list[payments_pb2.MakePaymentRequest]) -> list[_Item]:
-        response = await self._payment("MakePayments", payments_pb2.MakePaymentsRequest(payments=batch))
+    async def _send_payments(self, batch: list[_Due]) -> list[_Item]:
+        left_s = min(end_s for end_s, _ in batch) - time.monotonic()
+        request = payments_pb2.MakePaymentsRequest(payments=[payment for _, payment in batch])
+        response = await self._leader.call(payments_pb2_grpc.PaymentsServiceStub, "MakePayments", request, left_s)
         return list(response.items)
 
     async def quote(self, payment: payments_pb2.Payment) -> payments_pb2.QuotePaymentResponse:

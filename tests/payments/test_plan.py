@@ -1,4 +1,4 @@
-"""A payment as legs: every shilling that leaves the payer arrives somewhere, and a retry is told from another payment."""
+"""A payment as legs: each shilling that leaves the payer arrives somewhere; a retry is told from another payment."""
 
 from __future__ import annotations
 
