@@ -1,0 +1,242 @@
+"""The menu: back and home everywhere, nothing paid by a wrong input, and every screen within 182 septets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node.ledger.statuses import PaymentStatus
+from tests.ussd_edge.phone import OWN_NUMBER, PIN, SmallLedger, screen
+from ussd_edge import septets
+from ussd_edge.menu import texts
+from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order
+from ussd_edge.menu.session import INPUT_CHARACTERS_MAX, INPUTS_MAX, amount_minor_of
+
+JOURNEYS = {
+    "send": ["1", "0712000002", "500", PIN],
+    "till": ["2", "123456", "300", PIN],
+    "bill": ["3", "888880", "ACC9", "1200", PIN],
+    "airtime": ["4", "1", "50", PIN],
+    "airtime for another": ["4", "2", "0712000003", "20", PIN],
+    "balance": ["5", PIN],
+}
+ORDERS = {
+    "send": Order(Kind.SEND_MONEY, "0712000002", 50_000),
+    "till": Order(Kind.PAY_TILL, "123456", 30_000),
+    "bill": Order(Kind.PAY_BILL, "888880", 120_000, "ACC9"),
+    "airtime": Order(Kind.BUY_AIRTIME, OWN_NUMBER, 5_000),
+    "airtime for another": Order(Kind.BUY_AIRTIME, "0712000003", 2_000),
+}
+PLACES = [(name, depth) for name, inputs in JOURNEYS.items() for depth in range(len(inputs))]
+
+
+class Recorder:
+    """Keeps what was asked; answers as the small ledger."""
+
+    def __init__(self) -> None:
+        self.asks: list[Ask] = []
+        self._ledger = SmallLedger()
+
+    def __call__(self, ask: Ask) -> Answer:
+        self.asks.append(ask)
+        return self._ledger(ask)
+
+    @property
+    def payments(self) -> list[AskPay]:
+        return [ask for ask in self.asks if isinstance(ask, AskPay)]
+
+
+@pytest.mark.parametrize(("name", "depth"), PLACES)
+def test_back_and_home_work_at_every_place(name: str, depth: int) -> None:
+    so_far, recorder = JOURNEYS[name][:depth], Recorder()
+    home = screen([], recorder)
+    assert screen([*so_far, "00"], recorder) == home
+    back = screen([*so_far, "0"], recorder)
+    if depth == 0:
+        assert (back.text, back.ends) == (texts.GOODBYE, True)
+    else:
+        assert back == screen(so_far[:-1], recorder)
+        # What was taken back may be given again, and the journey ends as if nothing had been.
+        assert screen([*so_far, "0", *JOURNEYS[name][depth - 1 :]], SmallLedger()).outcome == "ok"
+    assert screen([*so_far, "00", *JOURNEYS[name]], SmallLedger()).outcome == "ok"
+    assert recorder.payments == []
+
+
+@pytest.mark.parametrize("name", list(JOURNEYS))
+def test_only_the_pin_pays_and_it_pays_what_was_shown(name: str) -> None:
+    inputs, recorder = JOURNEYS[name], Recorder()
+    for depth in range(len(inputs)):
+        assert not screen(inputs[:depth], recorder).ends
+    assert recorder.payments == []
+    quoted = [ask.order for ask in recorder.asks if isinstance(ask, AskQuote)]
+    assert quoted == ([ORDERS[name]] if name in ORDERS else [])
+    recorder.asks.clear()
+    assert screen(inputs, recorder).ends
+    step = len(inputs) - 1
+    expected = AskPay(ORDERS[name], PIN, step) if name in ORDERS else AskBalance(PIN, step)
+    assert recorder.asks == [expected]
+
+
+@pytest.mark.parametrize(
+    "digits",
+    ["٢٤٦٨", "\uff12\uff14\uff16\uff18", "²⁴⁶⁸", "२४६८"],
+    ids=["arabic", "full width", "superscript", "devanagari"],
+)
+def test_digits_of_other_scripts_are_no_digits(digits: str) -> None:
+    """int() would take them; the ledger, the phone's network and the eye would not agree on them."""
+    recorder = Recorder()
+    assert screen([digits[0]], recorder).text.startswith(texts.NOT_A_CHOICE)
+    assert screen(["1", digits * 3], recorder).text.startswith(texts.NOT_A_NUMBER)
+    assert screen(["2", digits + digits[:2]], recorder).text.startswith(texts.NOT_A_TILL)
+    assert screen(["2", "123456", digits], recorder).text.startswith(texts.NOT_AN_AMOUNT)
+    assert screen(["5", digits], recorder).text.startswith(texts.NOT_A_PIN)
+    assert recorder.asks == []
+
+
+@pytest.mark.parametrize("pin", ["", "1", "123", "12345", "246 8", "-246", "24.8", "abcd", "\N{PILE OF POO}" * 4])
+def test_a_malformed_pin_is_asked_for_again_and_sent_to_nobody(pin: str) -> None:
+    recorder = Recorder()
+    shown = screen([*JOURNEYS["till"][:-1], pin], recorder)
+    assert shown.text.startswith(texts.NOT_A_PIN)
+    assert not shown.ends
+    assert recorder.payments == []
+
+
+@pytest.mark.parametrize(
+    ("text", "amount_minor"),
+    [
+        ("1", 100), ("500.5", 50_050), ("500.05", 50_005), ("0.01", 1), ("007", 700), ("999999999.99", 99_999_999_999),
+        ("0", 0), ("0.00", 0), ("-5", 0), ("+5", 0), ("1e3", 0), ("1,000", 0), ("1.234", 0), (".5", 0), ("5.", 0),
+        ("1000000000", 0), ("9" * 400, 0), ("KES 5", 0), ("5 0", 0), ("", 0), ("0x10", 0), ("1_0", 0), ("NaN", 0),
+    ],
+)  # fmt: skip
+def test_amounts(text: str, amount_minor: int) -> None:
+    assert amount_minor_of(text) == amount_minor
+
+
+def test_the_limits_of_a_session() -> None:
+    recorder = Recorder()
+    most = ["9"] * INPUTS_MAX
+    assert not screen(most, recorder).ends
+    assert screen([*most, "9"], recorder).outcome == "too_long"
+    assert not screen(["9" * INPUT_CHARACTERS_MAX], recorder).ends
+    assert screen(["9" * (INPUT_CHARACTERS_MAX + 1)], recorder).outcome == "too_long"
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(UNKNOWN, "Do NOT pay again now"), (NOT_APPLIED, "Nothing was paid. Please try again")]
+)
+def test_what_is_not_known_is_said(status: str, words: str) -> None:
+    def answers(ask: Ask) -> Answer:
+        return Answer(status) if isinstance(ask, AskPay) else SmallLedger()(ask)
+
+    shown = screen(JOURNEYS["send"], answers)
+    assert shown.ends
+    assert words in shown.text
+    assert shown.outcome == status
+
+
+@pytest.mark.parametrize("status", [status.name.lower() for status in PaymentStatus if status is not PaymentStatus.OK])
+def test_every_refusal_of_the_ledger_ends_with_a_sentence_that_says_no_success(status: str) -> None:
+    def answers(ask: Ask) -> Answer:
+        return Answer(status, tries_left=1) if isinstance(ask, AskPay) else SmallLedger()(ask)
+
+    shown = screen(JOURNEYS["bill"], answers)
+    assert shown.ends == (status != "pin_wrong")
+    assert shown.outcome == status
+    assert "Paid" not in shown.text
+    assert shown.text == shown.fitted
+
+
+# --- random journeys --------------------------------------------------------------------------------------------------
+
+NASTY_NAMES = st.one_of(
+    st.text(max_size=80),
+    st.text(alphabet="^{}[]~|\\€", max_size=64),
+    st.sampled_from(
+        [
+            "",
+            "W" * 64,
+            "^" * 64,
+            "€" * 21,
+            "\N{PILE OF POO}" * 16,
+            "Ngũgĩ wa Thiong`o",
+            "a\nb\rc",
+            "END ok",
+            "{amount}",
+            "%s",
+        ]
+    ),
+)
+STATUSES = st.sampled_from([*(status.name.lower() for status in PaymentStatus), UNKNOWN, NOT_APPLIED, "of the future"])
+MONEY = st.one_of(st.just((1 << 63) - 1), st.integers(0, (1 << 63) - 1))
+ANSWERS = st.builds(
+    Answer, STATUSES, NASTY_NAMES, st.integers(0, 10**12), MONEY, MONEY, st.integers(0, 3), st.just("8Q4ZK1N0WT")
+)
+OK_ANSWERS = st.builds(
+    Answer, st.just("ok"), NASTY_NAMES, st.integers(0, 10**12), MONEY, MONEY, st.just(3), st.just("8Q4ZK1N0WT")
+)
+INPUTS = st.one_of(
+    st.sampled_from(
+        ["1", "2", "3", "4", "5", "0", "00", PIN, "0712000002", "+254712000002", "123456", "8888888", "500"]
+    ),
+    st.sampled_from(["999999999.99", "A" * 20, "#/._- 9", "123456789012345", "1111", " 1 "]),
+    st.text(max_size=70),
+)
+JOURNEY = st.one_of(
+    st.lists(INPUTS, max_size=12),
+    st.sampled_from(list(JOURNEYS.values())),
+    st.sampled_from(
+        [
+            ["3", "8888888", "#" * 20, "999999999.99"],
+            ["3", "8888888", "#" * 20, "999999999.99", "12"],
+            ["3", "8888888", "#" * 20, "999999999.99", PIN],
+            ["1", "+99999999999999", "999999999.99", PIN],
+        ]
+    ),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(JOURNEY, st.lists(st.one_of(OK_ANSWERS, ANSWERS), min_size=1, max_size=12))
+def test_every_screen_of_every_journey_fits_a_phone(inputs: list[str], answers: list[Answer]) -> None:
+    """And fits whole: a screen that had to be cut would lose the way back, or the question."""
+    assert_fits(inputs, answers)
+
+
+AMOUNTS = st.one_of(st.just("999999999.99"), st.integers(1, 10**9 - 1).map(str))
+COMPLETE = st.one_of(
+    st.tuples(st.just("1"), st.from_regex(r"[0-9]{9,15}", fullmatch=True).filter(str.isascii), AMOUNTS),
+    st.tuples(st.just("2"), st.just("1234567"), AMOUNTS),
+    st.tuples(st.just("3"), st.just("8888888"), st.sampled_from(["#" * 20, "ACC9"]), AMOUNTS),
+    st.tuples(st.just("4"), st.just("2"), st.just("123456789012345"), AMOUNTS),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(COMPLETE, st.sampled_from([[], ["12"], [PIN], ["12", PIN]]), OK_ANSWERS)
+def test_the_last_screens_fit_whatever_the_name_and_the_sums(
+    inputs: tuple[str, ...], ending: list[str], answer: Answer
+) -> None:
+    assert_fits([*inputs, *ending], [answer])
+
+
+def assert_fits(inputs: list[str], answers: list[Answer]) -> None:
+    given_answers = iter(answers * 13)
+    asks: list[Ask] = []
+
+    def ledger(ask: Ask) -> Answer:
+        asks.append(ask)
+        return next(given_answers)
+
+    shown = screen(inputs, ledger)
+    assert septets.length(shown.fitted) <= septets.SCREEN_SEPTETS_MAX
+    assert shown.fitted == shown.text
+    if not shown.ends and shown.text != texts.HOME and not shown.text.endswith(texts.HOME):
+        assert shown.text.endswith(texts.BACK)
+    assert len(asks) <= len(inputs) + 1
+    for ask in asks:
+        if isinstance(ask, AskPay):
+            assert inputs[ask.step].strip() == ask.pin
+            assert ask.order.amount_minor > 0

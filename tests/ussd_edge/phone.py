@@ -1,0 +1,86 @@
+"""A phone, a gateway that sends all inputs each time, and a small ledger of known people: the menu as a person meets
+it, without network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from node.ledger.statuses import PaymentKind
+from node.payments.tariffs import load_tariffs
+from ussd_edge.gateways import africastalking
+from ussd_edge.menu.asks import Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order, Screen
+from ussd_edge.menu.session import converse
+
+OWN_NUMBER = "254712000001"
+PIN = "2468"
+_KENYA = load_tariffs().dated[0]
+_NAMES = {
+    (Kind.SEND_MONEY, "0712000002"): "Otieno",
+    (Kind.SEND_MONEY, "254712000002"): "Otieno",
+    (Kind.PAY_TILL, "123456"): "Mama Mboga",
+    (Kind.PAY_BILL, "888880"): "Kibubu Power",
+    (Kind.BUY_AIRTIME, "0712000003"): "254712000003",
+    (Kind.BUY_AIRTIME, OWN_NUMBER): OWN_NUMBER,
+}
+
+
+class SmallLedger:
+    """Answers as the real one does; the same step is the same payment and the same try."""
+
+    def __init__(self) -> None:
+        self.balance_minor = 1_000_000
+        self.wrong_tries = 0
+        self._known: dict[str, Answer] = {}
+
+    def __call__(self, ask: Ask) -> Answer:
+        if isinstance(ask, AskQuote):
+            return self._quote(ask.order)
+        what = "balance" if isinstance(ask, AskBalance) else repr(ask.order)
+        step = f"{ask.step} {what}"
+        if step not in self._known:
+            self._known[step] = self._decide(ask)
+        return self._known[step]
+
+    def _quote(self, order: Order) -> Answer:
+        name = _NAMES.get((order.kind, order.payee), "")
+        fee = _KENYA.fee(PaymentKind(order.kind), order.amount_minor)
+        if not name:
+            return Answer("payee_not_found")
+        return Answer("ok", payee_name=name, fee_minor=fee.fee_minor) if fee else Answer("amount_outside_tariff")
+
+    def _decide(self, ask: AskPay | AskBalance) -> Answer:
+        if self.wrong_tries >= 3:
+            return Answer("pin_locked")
+        if ask.pin != PIN:
+            self.wrong_tries += 1
+            left = 3 - self.wrong_tries
+            return Answer("pin_wrong" if left else "pin_wrong_and_now_locked", tries_left=left)
+        if isinstance(ask, AskBalance):
+            return Answer("ok", balance_minor=self.balance_minor, available_minor=self.balance_minor)
+        quote = self._quote(ask.order)
+        if quote.status != "ok":
+            return quote
+        total_minor = ask.order.amount_minor + quote.fee_minor
+        if total_minor > self.balance_minor:
+            return Answer("insufficient_funds")
+        self.balance_minor -= total_minor
+        return Answer(
+            "ok", quote.payee_name, quote.fee_minor, self.balance_minor, self.balance_minor, receipt="8Q4ZK1N0WT"
+        )
+
+
+def screen(inputs: Sequence[str], ledger: Callable[[Ask], Answer], own_number: str = OWN_NUMBER) -> Screen:
+    conversation = converse(tuple(inputs), own_number)
+    try:
+        ask = next(conversation)
+        while True:
+            ask = conversation.send(ledger(ask))
+    except StopIteration as stop:
+        shown: Screen = stop.value
+        return shown
+
+
+def dialled(inputs: Sequence[str], ledger: Callable[[Ask], Answer]) -> str:
+    """What the phone shows, as the gateway gets it."""
+    shown = screen(inputs, ledger)
+    return africastalking.render(shown.fitted, ends=shown.ends).decode()
