@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import numba
 import numpy as np
 
 from node.ledger.columns import AccountFlag, Column
+from node.ledger.compiled import njit
 from node.ledger.statuses import TransferCode
 
 FEATURE_NAMES: tuple[str, ...] = (
@@ -84,10 +84,9 @@ D_POSTED, C_POSTED = int(Column.DEBITS_POSTED), int(Column.CREDITS_POSTED)
 D_PENDING, OVERDRAFT, PIN_SET = int(Column.DEBITS_PENDING), int(Column.OVERDRAFT_LIMIT), int(Column.PIN_SET_NS)
 NO_OVERDRAW = int(AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS)
 
-_njit = numba.njit(cache=True)
 
 
-@_njit
+@njit
 def faded(value: int, quarters: int) -> int:
     """value * 2^(-quarters / 4), in integers; value < 2^47."""
     if quarters <= 0 or value == 0:
@@ -97,12 +96,12 @@ def faded(value: int, quarters: int) -> int:
     return (value * KEEP[quarters & 3] >> 16) >> (quarters >> 2)
 
 
-@_njit
+@njit
 def _quarters(last_ns: int, now_ns: int, quarter_ns: int) -> int:
     return now_ns // quarter_ns - last_ns // quarter_ns
 
 
-@_njit
+@njit
 def _add(row: Any, at: int, amount: int, now_ns: int) -> None:
     last = row[at + T]
     hours, days, weeks = (
@@ -119,12 +118,12 @@ def _add(row: Any, at: int, amount: int, now_ns: int) -> None:
     row[at + T] = now_ns
 
 
-@_njit
+@njit
 def _sum(a: int, b: int) -> int:
     return min(a + b, (1 << 46) - 1)
 
 
-@_njit
+@njit
 def _is_in_ring(row: Any, ring: int, account: int) -> bool:
     for k in range(RING):  # noqa: SIM110 - a generator is no business of a compiled kernel
         if row[ring + k] == account:
@@ -132,7 +131,7 @@ def _is_in_ring(row: Any, ring: int, account: int) -> bool:
     return False
 
 
-@_njit
+@njit
 def _meet(row: Any, ring: int, account: int) -> bool:
     """Note a counterparty; True = it was none of the last four different ones."""
     if _is_in_ring(row, ring, account):
@@ -142,12 +141,12 @@ def _meet(row: Any, ring: int, account: int) -> bool:
     return True
 
 
-@_njit
+@njit
 def _hour(now_ns: int) -> int:
     return (now_ns // HOUR_NS + UTC_OFFSET_H) % 24
 
 
-@_njit
+@njit
 def update(columns: Any, debit_row: int, credit_row: int, amount_minor: int, code: int, timestamp_ns: int) -> None:
     """Note one transfer that moves or reserves money. Fees, duties and commissions are not what a person did."""
     if code in (FEE, EXCISE, COMMISSION):
@@ -176,23 +175,23 @@ def update(columns: Any, debit_row: int, credit_row: int, amount_minor: int, cod
         payee[NEW_PAYERS] = _sum(payee[NEW_PAYERS], ONE)
 
 
-@_njit
+@njit
 def _now(row: Any, block: int, which: int, now_ns: int, quarter_ns: int) -> float:
     return float(faded(row[block + which], _quarters(row[block + T], now_ns, quarter_ns)))
 
 
-@_njit
+@njit
 def _since_s(then_ns: int, now_ns: int) -> float:
     """Seconds; 1e9 = never."""
     return max(0.0, (now_ns - then_ns) / 1e9) if then_ns else 1e9
 
 
-@_njit
+@njit
 def _ratio(a: float, b: float) -> float:
     return min(a / (b + 1.0), 1_000.0)
 
 
-@_njit
+@njit
 def _usual(hours: int, hour: int) -> float:
     total = 0
     for near in (hour - 1, hour, hour + 1):
@@ -200,14 +199,14 @@ def _usual(hours: int, hour: int) -> float:
     return float(total)
 
 
-@_njit
+@njit
 def extract(columns: Any, payers: Any, payees: Any, amounts: Any, kinds: Any, timestamp_ns: int, out: Any) -> None:
     """Fill out, float32 (n, FEATURE_COUNT), with what is known before each payment. Rows are account numbers."""
     for i in range(len(amounts)):
         _extract_one(columns[payers[i]], columns[payees[i]], payees[i], amounts[i], kinds[i], timestamp_ns, out[i])
 
 
-@_njit
+@njit
 def _extract_one(
     payer: Any, payee: Any, payee_number: int, amount_minor: int, kind: int, now_ns: int, out: Any
 ) -> None:

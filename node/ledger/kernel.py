@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from node.ledger.columns import AccountFlag, Column
+from node.ledger.compiled import inlined, njit
 from node.ledger.features import update as update_features
 from node.ledger.records import OutcomeFlag, TransferFlag
 from node.ledger.statuses import Status
@@ -99,16 +99,15 @@ OVER_D_POSTED, OVER_C_POSTED = int(Status.DEBITS_POSTED_OVERFLOW), int(Status.CR
 OVER_D, OVER_C, OVER_EXPIRY = int(Status.DEBITS_OVERFLOW), int(Status.CREDITS_OVERFLOW), int(Status.EXPIRY_OVERFLOW)
 NO_FUNDS = int(Status.DEBITS_EXCEED_CREDITS)
 
-_njit = numba.njit(cache=True)
 i64 = np.int64
 
 
-@_njit
+@inlined
 def _flags(words: Any, i: int) -> int:
     return (words[i, W_CODE_FLAGS] >> 16) & 0xFFFF
 
 
-@_njit
+@inlined
 def _check_form(words: Any, i: int) -> int:
     """The rules that need no state."""
     packed = words[i, W_CODE_FLAGS]
@@ -149,7 +148,7 @@ def _check_form(words: Any, i: int) -> int:
     return OK
 
 
-@_njit
+@inlined
 def _check_accounts(columns: Any, words: Any, i: int, timestamp_ns: int) -> int:
     """The rules of a transfer that moves or reserves money."""
     debit, credit, amount = words[i, DEBIT], words[i, CREDIT], words[i, AMOUNT]
@@ -195,7 +194,7 @@ def _check_accounts(columns: Any, words: Any, i: int, timestamp_ns: int) -> int:
     return OK
 
 
-@_njit
+@njit
 def _check_pending(words: Any, i: int, row: Any) -> int:
     """The rules of a post or void, against the pending transfer that it names."""
     state = row[P_STATE]
@@ -222,7 +221,7 @@ def _check_pending(words: Any, i: int, row: Any) -> int:
     return P_TOO_MUCH if amount > row[P_AMOUNT] else OK
 
 
-@_njit
+@njit
 def _same_batch_state(outcomes: Any, i: int, ref: int, position: int) -> int:
     """What an id of this very batch is to transfer i, when it is not in the pending table."""
     if ref == 0 or ref >> 16 != position:
@@ -235,7 +234,7 @@ def _same_batch_state(outcomes: Any, i: int, ref: int, position: int) -> int:
     return NOT_PENDING
 
 
-@_njit
+@inlined
 def _write_balances(columns: Any, outcomes: Any, i: int, debit: int, credit: int) -> None:
     for row, at in ((debit, O_DEBIT_BALANCE), (credit, O_CREDIT_BALANCE)):
         balance = columns[row, C_POSTED] - columns[row, D_POSTED]
@@ -243,7 +242,7 @@ def _write_balances(columns: Any, outcomes: Any, i: int, debit: int, credit: int
         outcomes[i, at + 1] = balance - columns[row, D_PENDING]
 
 
-@_njit
+@njit
 def _end_pending(columns: Any, row: Any, posted_minor: int, state: int) -> None:
     """Release the reservation and move `posted_minor` of it."""
     debit, credit, reserved = row[P_DEBIT], row[P_CREDIT], row[P_AMOUNT]
@@ -254,7 +253,7 @@ def _end_pending(columns: Any, row: Any, posted_minor: int, state: int) -> None:
     row[P_STATE] = state
 
 
-@_njit
+@inlined
 def _move(columns: Any, debit: int, credit: int, amount: int, pending: bool) -> None:
     if pending:
         columns[debit, D_PENDING] += amount
@@ -264,7 +263,7 @@ def _move(columns: Any, debit: int, credit: int, amount: int, pending: bool) -> 
         columns[credit, C_POSTED] += amount
 
 
-@_njit
+@inlined
 def _apply_one(
     columns: Any, words: Any, outcomes: Any, i: int, position: int, timestamp_ns: int,
     ids_a: Any, refs_a: Any, pending_keys: Any, pending_rows: Any, pending_at: Any,
@@ -312,7 +311,7 @@ def _apply_one(
     return OK
 
 
-@_njit
+@njit
 def _undo_one(columns: Any, words: Any, outcomes: Any, i: int, pending_rows: Any, pending_at: Any) -> None:
     flags, amount = _flags(words, i), words[i, AMOUNT]
     if flags & (POST | VOID):
@@ -335,7 +334,7 @@ def _undo_one(columns: Any, words: Any, outcomes: Any, i: int, pending_rows: Any
         outcomes[i, at] = 0
 
 
-@_njit
+@inlined
 def _finish_one(
     columns: Any, words: Any, outcomes: Any, i: int, position: int, timestamp_ns: int,
     pending_rows: Any, pending_at: Any, dirty: Any,
@@ -357,7 +356,7 @@ def _finish_one(
         update_features(columns, debit, credit, words[i, AMOUNT], words[i, W_CODE_FLAGS] & 0xFFFF, timestamp_ns)
 
 
-@_njit
+@njit
 def _same_words(words: Any, i: int, j: int) -> bool:
     for at in range(16):  # noqa: SIM110 - a generator is no business of a compiled kernel
         if words[i, at] != words[j, at]:
@@ -365,7 +364,7 @@ def _same_words(words: Any, i: int, j: int) -> bool:
     return True
 
 
-@_njit
+@inlined
 def _check_ids(
     words: Any, outcomes: Any, start: int, end: int, position: int,
     ids_a: Any, refs_a: Any, known_refs: Any, known_same: Any, seen: Any, counts: Any,
@@ -419,13 +418,13 @@ def _check_ids(
     return 0
 
 
-@_njit
+@njit
 def _fail_chain(outcomes: Any, start: int, end: int, culprit: int, status: int) -> None:
     for i in range(start, end):
         outcomes[i, O_STATUS] = status if i == culprit else CHAIN_FAILED
 
 
-@_njit
+@njit
 def apply_batch(
     columns: Any, words: Any, outcomes: Any, position: int, timestamp_ns: int,
     ids_a: Any, refs_a: Any, known_refs: Any, known_same: Any,
@@ -456,7 +455,7 @@ def apply_batch(
         start = end
 
 
-@_njit
+@njit
 def _copy_first_outcomes(outcomes: Any, start: int, end: int, position: int) -> None:
     """Retries of this very batch; those of earlier batches are filled in by the caller, who has them."""
     for i in range(start, end):
@@ -468,7 +467,7 @@ def _copy_first_outcomes(outcomes: Any, start: int, end: int, position: int) -> 
                 outcomes[i, at] = outcomes[j, at]
 
 
-@_njit
+@inlined
 def _apply_chain(
     columns: Any, words: Any, outcomes: Any, start: int, end: int, position: int, timestamp_ns: int,
     ids_a: Any, refs_a: Any, pending_keys: Any, pending_rows: Any, pending_at: Any, dirty: Any, counts: Any,
@@ -490,7 +489,7 @@ def _apply_chain(
     counts[1] += end - start
 
 
-@_njit
+@njit
 def expire_pending(columns: Any, pending_keys: Any, pending_rows: Any, lo: int, hi: int, dirty: Any) -> int:
     """End a pending transfer whose time is up; returns its reference, or 0 when it has ended already."""
     at = find_pending(pending_keys, pending_rows, lo, hi)
@@ -503,7 +502,7 @@ def expire_pending(columns: Any, pending_keys: Any, pending_rows: Any, lo: int, 
     return i64(row[P_REF])
 
 
-@_njit
+@njit
 def find_ids(ids: Any, refs: Any, words: Any, out: Any) -> int:
     """Fill `out[i]` where it is 0 with the reference of transfer i's id; returns how many are still 0."""
     missing = 0

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from node.ledger.compiled import njit
 
 ID_TABLE_MIN = 1 << 12
 PENDING_TABLE_MIN = 1 << 8
-_njit = numba.njit(cache=True)
 
 
-@_njit
+@njit
 def _slot(lo: int, hi: int, mask: int) -> int:
     x = np.uint64(lo) ^ (np.uint64(hi) * np.uint64(0x9E3779B97F4A7C15))
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -21,7 +21,7 @@ def _slot(lo: int, hi: int, mask: int) -> int:
     return np.int64((x ^ (x >> np.uint64(31))) & np.uint64(0x7FFFFFFFFFFFFFFF)) & mask
 
 
-@_njit
+@njit
 def find_id(ids: Any, refs: Any, lo: int, hi: int) -> int:
     """The reference stored for an id, 0 = none."""
     mask = ids.shape[0] - 1
@@ -33,7 +33,7 @@ def find_id(ids: Any, refs: Any, lo: int, hi: int) -> int:
     return np.int64(0)
 
 
-@_njit
+@njit
 def insert_id(ids: Any, refs: Any, lo: int, hi: int, ref: int) -> None:
     """Add an id that is not there yet."""
     mask = ids.shape[0] - 1
@@ -45,14 +45,14 @@ def insert_id(ids: Any, refs: Any, lo: int, hi: int, ref: int) -> None:
     refs[at] = ref
 
 
-@_njit
+@njit
 def copy_ids(old_ids: Any, old_refs: Any, ids: Any, refs: Any) -> None:
     for at in range(old_ids.shape[0]):
         if old_refs[at] != 0:
             insert_id(ids, refs, old_ids[at, 0], old_ids[at, 1], old_refs[at])
 
 
-@_njit
+@njit
 def find_pending(keys: Any, rows: Any, lo: int, hi: int) -> int:
     """The row of a pending transfer's id, -1 = none. Field 0 of a row is its state, 0 = the slot is free."""
     mask = keys.shape[0] - 1
@@ -64,7 +64,7 @@ def find_pending(keys: Any, rows: Any, lo: int, hi: int) -> int:
     return np.int64(-1)
 
 
-@_njit
+@njit
 def insert_pending(keys: Any, rows: Any, lo: int, hi: int) -> int:
     """A free row for an id that is not there yet; the caller sets its state."""
     mask = keys.shape[0] - 1
@@ -76,7 +76,7 @@ def insert_pending(keys: Any, rows: Any, lo: int, hi: int) -> int:
     return at
 
 
-@_njit
+@njit
 def copy_pending(old_keys: Any, old_rows: Any, keys: Any, rows: Any, keep_state: int) -> int:
     """Copy the rows of one state; returns how many."""
     kept = 0
