@@ -85,7 +85,6 @@ D_PENDING, OVERDRAFT, PIN_SET = int(Column.DEBITS_PENDING), int(Column.OVERDRAFT
 NO_OVERDRAW = int(AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS)
 
 
-
 @njit
 def faded(value: int, quarters: int) -> int:
     """value * 2^(-quarters / 4), in integers; value < 2^47."""
