@@ -1,0 +1,88 @@
+"""What the checker takes: the clients' operations and reads, and the log of each node, as arrays.
+
+Every time is nanoseconds of one process's monotonic clock; times of nodes (`timestamp_ns`) are never compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Records = npt.NDArray[Any]  # a structured array of one of the dtypes below
+NEVER_NS = (1 << 63) - 1  # completion of what was not answered
+
+_TRANSFER: list[tuple[str, str]] = [
+    ("id_hi", "<u8"),
+    ("id_lo", "<u8"),
+    ("debit_account", "<u8"),
+    ("credit_account", "<u8"),
+    ("amount_minor", "<i8"),
+    ("pending_id_hi", "<u8"),
+    ("pending_id_lo", "<u8"),
+    ("flags", "<u2"),
+]
+_RESULT: list[tuple[str, str]] = [
+    ("status", "<u2"),
+    ("position", "<u8"),
+    ("offset", "<u4"),
+    ("timestamp_ns", "<i8"),
+    ("debit_balance_minor", "<i8"),
+    ("debit_available_minor", "<i8"),
+    ("credit_balance_minor", "<i8"),
+    ("credit_available_minor", "<i8"),
+]
+CONTENT = tuple(name for name, _ in _TRANSFER[2:])
+RESULT = tuple(name for name, _ in _RESULT)
+BALANCES = RESULT[4:]
+
+# One attempt of a client to make one transfer; a retry is another row with the same id. The result is zero when there
+# was no answer.
+OPERATION = np.dtype([*_TRANSFER, *_RESULT, ("outcome", "u1"), ("invoked_ns", "<i8"), ("completed_ns", "<i8")])
+
+# One transfer as a node has it, in any order. Duplicates are not stored: the first appearance stands for all.
+LOGGED = np.dtype([*_TRANSFER, *_RESULT])
+
+# One answered linearizable read of an account.
+READ = np.dtype(
+    [
+        ("account", "<u8"),
+        ("as_of_position", "<u8"),
+        ("balance_minor", "<i8"),
+        ("available_minor", "<i8"),
+        ("invoked_ns", "<i8"),
+        ("completed_ns", "<i8"),
+    ]
+)
+
+
+class Outcome(IntEnum):
+    ACKNOWLEDGED = 0
+    NOT_APPLIED = 1  # the client was told that it surely did not happen
+    UNKNOWN = 2
+
+
+@dataclass(slots=True)
+class Evidence:
+    """All that one judgement rests on."""
+
+    operations: Records  # OPERATION
+    reads: Records  # READ
+    logs: Mapping[str, Records]  # node: LOGGED, all that it has of the accounts in question
+    final_balances_minor: Mapping[int, int] = field(default_factory=dict)  # account: read after everything was over
+    guarded: frozenset[int] = frozenset()  # accounts whose debits must not exceed their credits
+    known_ids: frozenset[int] = frozenset()  # put there by others than the clients: no phantoms
+
+
+def order_of(records: Records) -> npt.NDArray[np.int64]:
+    """The place in the ledger's one order: position, then place in the batch."""
+    order: npt.NDArray[np.int64] = records["position"].astype(np.int64) << 16 | records["offset"].astype(np.int64)
+    return order
+
+
+def id_at(records: Records, row: int) -> int:
+    return int(records["id_hi"][row]) << 64 | int(records["id_lo"][row])
