@@ -47,7 +47,7 @@ check: setup  ## format, lint, types, import directions, stubs fresh
 bench: setup  ## transfers and payments a second (BENCH="" for every setting)
 	$(KIBUBU) bench $(BENCH)
 
-chaos: setup  ## kill -9 the leader under load, then prove that nothing was lost
+chaos: setup  ## kill -9 the leader under load, then prove that nothing was lost (CHAOS="" for every fault)
 	$(KIBUBU) chaos $(CHAOS)
 
 PROTOS = $(shell find proto/kibubu -name '*.proto' | sort)

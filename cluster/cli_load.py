@@ -1,8 +1,7 @@
-"""The commands that measure, break and train. Their parts are imported when they run: `kibubu status` stays quick."""
+"""The commands that measure and train. Their parts are imported when they run: `kibubu status` stays quick."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -32,28 +31,6 @@ def bench(*, quick: bool, seconds: float, repeats: int, only: str, output: Path)
     Console(width=150).print(report.table(rows))
     for path in report.write(rows, output):
         click.echo(f"written {path}")
-
-
-@click.command()
-@click.option("--kills", type=click.IntRange(0, 1_000), default=5, show_default=True)
-@click.option("--seconds", type=click.FloatRange(1, 86_400), default=30.0, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the traffic.")
-@click.option("--keep", is_flag=True, help="Leave the cluster's files for inspection.")
-def chaos(*, kills: int, seconds: float, seed: int, keep: bool) -> None:
-    """Kill the leader with -9 again and again under load, then prove that nothing was lost."""
-    from cluster.chaos.run import ordeal
-    from cluster.chaos.validation import PROBLEMS_SHOWN_MAX
-
-    with temporary_cluster(layout_from_environment(), "chaos", click.echo, keep=keep) as layout:
-        report = ordeal(layout, kills, seconds, seed, click.echo)
-    for line in report.lines():
-        click.echo(line)
-    for problem in report.problems[:PROBLEMS_SHOWN_MAX]:
-        click.echo(f"PROBLEM {problem}", err=True)
-    if report.problems:
-        click.echo(f"{len(report.problems)} problems", err=True)
-        sys.exit(1)
-    click.echo("nothing lost, nothing twice, money conserved, hashes agree")
 
 
 @click.group()

@@ -30,14 +30,16 @@ def is_serving(caller: Caller, address: str) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def node_status(caller: Caller, address: str) -> admin_pb2.GetStatusResponse | None:
+def node_status(
+    caller: Caller, address: str, *, timeout_s: float = _PROBE_TIMEOUT_S
+) -> admin_pb2.GetStatusResponse | None:
     """What the node says of itself; None when it does not answer."""
     try:
         return caller.one(
             address,
             lambda c: admin_pb2_grpc.AdminServiceStub(c).GetStatus,
             admin_pb2.GetStatusRequest(),
-            timeout_s=_PROBE_TIMEOUT_S,
+            timeout_s=timeout_s,
         )
     except CallError:
         return None

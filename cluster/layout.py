@@ -11,7 +11,7 @@ import random
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -35,11 +35,21 @@ class LayoutError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Launch:
+    """How one process is started when it is not started plainly: in a network of its own, with a library preloaded."""
+
+    prefix: tuple[str, ...] = ()  # before the command; must exec it, so that the process id is the node's
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     home: Path
     port_base: int
     python: str = sys.executable
     fraud_model_dir: Path = PROJECT_ROOT / "fraud" / "model"
+    hosts: Mapping[str, str] = field(default_factory=dict)  # process: its address, where it is not loopback
+    launches: Mapping[str, Launch] = field(default_factory=dict)
 
     @property
     def node_ids(self) -> tuple[str, ...]:
@@ -55,18 +65,21 @@ class Layout:
             raise LayoutError(f"there is no node {node_id!r}; the nodes are {', '.join(NODE_IDS)}")
         return self.port_base + 10 * (NODE_IDS.index(node_id) + 1) + offset
 
+    def _address(self, name: str, port: int) -> str:
+        return f"{self.hosts.get(name, LOOPBACK)}:{port}"
+
     def api_address(self, node_id: str) -> str:
-        return f"{LOOPBACK}:{self._node_port(node_id, 1)}"
+        return self._address(node_id, self._node_port(node_id, 1))
 
     def peer_address(self, node_id: str) -> str:
-        return f"{LOOPBACK}:{self._node_port(node_id, 2)}"
+        return self._address(node_id, self._node_port(node_id, 2))
 
     def metrics_address(self, name: str) -> str:
         if name == FRAUD:
-            return f"{LOOPBACK}:{self.port_base + 43}"
+            return self._address(name, self.port_base + 43)
         if name == EDGE:
-            return f"{LOOPBACK}:{self.port_base + 53}"
-        return f"{LOOPBACK}:{self._node_port(name, 3)}"
+            return self._address(name, self.port_base + 53)
+        return self._address(name, self._node_port(name, 3))
 
     @property
     def api_addresses(self) -> tuple[str, ...]:
@@ -74,11 +87,11 @@ class Layout:
 
     @property
     def fraud_address(self) -> str:
-        return f"{LOOPBACK}:{self.port_base + 41}"
+        return self._address(FRAUD, self.port_base + 41)
 
     @property
     def edge_address(self) -> str:
-        return f"{LOOPBACK}:{self.port_base + 51}"
+        return self._address(EDGE, self.port_base + 51)
 
     @property
     def prometheus_address(self) -> str:
@@ -116,10 +129,13 @@ class Layout:
     def pid_file(self, name: str) -> Path:
         return self.home / "run" / f"{name}.json"
 
+    def launch(self, name: str) -> Launch:
+        return self.launches.get(name, Launch())
+
     def command(self, name: str) -> list[str]:
-        """How `python -m ...` starts this process (Prometheus has its own module)."""
+        """How `python -m ...` starts this process (Prometheus is a program of its own)."""
         module = {FRAUD: "fraud.serve", EDGE: "ussd_edge"}.get(name, "node")
-        return [self.python, "-m", module, "--config", str(self.config_file(name))]
+        return [*self.launch(name).prefix, self.python, "-m", module, "--config", str(self.config_file(name))]
 
 
 def layout_from_environment(environment: Mapping[str, str] = os.environ) -> Layout:

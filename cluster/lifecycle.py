@@ -74,7 +74,7 @@ def start_service(layout: Layout, name: str) -> bool:
             pid_file=pid_file,
             log_file=layout.log_file(name),
             cwd=PROJECT_ROOT,
-            environment=_environment(),
+            environment={**_environment(), **layout.launch(name).environment},
         )
     except processes.ProcessError as error:
         raise ClusterError(str(error)) from error

@@ -1,56 +1,91 @@
-"""What was sent and what was answered: the only thing that traffic and validation share."""
+"""What was sent and what was answered, as it happens: the only thing that traffic and validation share.
+
+All clients live in one process, so one monotonic clock times everything. What was not answered stays open for ever: it
+may take effect at any later time.
+"""
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass, field
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from kibubu.ledger.v1 import ledger_pb2
+
+from cluster.chaos.checker import NEVER_NS, OPERATION, READ, Outcome
+from cluster.chaos.checker.records import CONTENT, RESULT, Records
+
+OPERATIONS_MAX = 20_000_000  # some 2.6 GB: more than a day of ordinary chaos
 
 
-@dataclass(slots=True)
-class Sent:
-    """One transfer. `status` stays None for as long as nobody knows whether it was applied."""
-
-    id: int
-    debit_account: int
-    credit_account: int
-    amount_minor: int
-    status: int | None = None
-    position: int = 0
+class HistoryFullError(Exception):
+    """The run is too long to be checked as one history."""
 
 
-@dataclass(slots=True)
 class History:
-    sent: list[Sent] = field(default_factory=list)
-    acknowledged_at_s: list[float] = field(default_factory=list)  # monotonic time of each answered batch
-    contradictions: list[str] = field(default_factory=list)  # answers that differ from an earlier answer
-    started_s: float = 0.0
-    ended_s: float = 0.0
+    """Traffic appends from its event loop; the run reads counts from other threads."""
 
-    def longest_silence_s(self) -> float:
-        """The longest time without an acknowledgement while there was traffic."""
-        times = [self.started_s, *sorted(self.acknowledged_at_s), self.ended_s]
-        return max(later - earlier for earlier, later in itertools.pairwise(times))
+    def __init__(self) -> None:
+        self._batches: list[Records] = []
+        self._reads: list[tuple[int, int, int, int, int, int]] = []
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def begin(self, batch: Records) -> Records:
+        """Notes an attempt before it is sent; the rows are to be given back with its answer."""
+        rows = operations_of(batch)
+        rows["invoked_ns"] = time.monotonic_ns()
+        rows["outcome"], rows["completed_ns"] = Outcome.UNKNOWN, NEVER_NS
+        with self._lock:
+            if self.count + len(rows) > OPERATIONS_MAX:
+                raise HistoryFullError(f"a history has at most {OPERATIONS_MAX:,} operations")
+            self._batches.append(rows)
+            self.count += len(rows)
+        return rows
+
+    def acknowledged(self, rows: Records, replies: Records) -> None:
+        for name in RESULT:
+            rows[name] = replies[name]
+        rows["completed_ns"] = time.monotonic_ns()
+        rows["outcome"] = Outcome.ACKNOWLEDGED
+
+    def surely_not(self, rows: Records) -> None:
+        rows["completed_ns"] = time.monotonic_ns()
+        rows["outcome"] = Outcome.NOT_APPLIED
+
+    def read(self, invoked_ns: int, answer: ledger_pb2.LookupAccountsResponse) -> None:
+        completed_ns = time.monotonic_ns()
+        for account in answer.accounts:
+            self._reads.append(
+                (
+                    account.account_number,
+                    answer.as_of_position,
+                    account.balance_minor,
+                    account.available_minor,
+                    invoked_ns,
+                    completed_ns,
+                )
+            )
+
+    def operations(self) -> Records:
+        with self._lock:
+            return np.concatenate(self._batches) if self._batches else np.zeros(0, OPERATION)
+
+    def reads(self) -> Records:
+        return np.array(self._reads, READ)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One transfer as the ledger has it. `status` None = the ledger never saw this id."""
-
-    status: int | None
-    debit_account: int = 0
-    credit_account: int = 0
-    amount_minor: int = 0
-    position: int = 0
+def operations_of(batch: Records) -> Records:
+    """Attempts to make these packed transfers, not yet answered."""
+    rows = np.zeros(len(batch), OPERATION)
+    for name in ("id_hi", "id_lo", *CONTENT):
+        rows[name] = batch[name]
+    return rows
 
 
-@dataclass(slots=True)
-class Observed:
-    """The ledger after the ordeal, read through its public calls."""
-
-    transfers: dict[int, Found] = field(default_factory=dict)  # every id that was sent
-    statements: dict[int, list[int]] = field(default_factory=dict)  # account: ids, newest first
-    balances_minor: dict[int, int] = field(default_factory=dict)
-    opening_minor: dict[int, int] = field(default_factory=dict)
-    may_go_below: frozenset[int] = frozenset()  # accounts that money is issued from
-    all_balances_minor: int = 0  # over every account of the ledger; zero when money is conserved
-    node_problems: list[str] = field(default_factory=list)  # from verify: books and hashes of the nodes
+def numbers_of(records: Records) -> list[int]:
+    """The ids as 128-bit numbers."""
+    columns: Sequence[Any] = (records["id_hi"].tolist(), records["id_lo"].tolist())
+    return [high << 64 | low for high, low in zip(*columns, strict=True)]

@@ -1,57 +1,103 @@
-"""Reads the ledger after an ordeal, through its public calls alone."""
+"""Reads every node's log after an ordeal, through public calls alone, and the final balances."""
 
 from __future__ import annotations
 
-from kibubu.ledger.v1 import ledger_pb2
+from collections.abc import Iterable, Sequence
 
-from cluster.chaos.history import Found, History, Observed
+import grpc
+import numpy as np
+from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+
+from cluster.calls import Caller
+from cluster.chaos.checker import LOGGED
+from cluster.chaos.checker.records import Records
+from cluster.layout import Layout
 from cluster.vocabulary import STATUS_NOT_FOUND
-from kibubu_client import Client, id_bytes
 
 _PAGE = 1_000
+_TIMEOUT_S = 60.0
+_WORD = (1 << 64) - 1
+Stub = ledger_pb2_grpc.LedgerServiceStub
+Row = tuple[int, ...]
 
 
-async def observe(client: Client, history: History, accounts: list[int], accounts_total: int) -> Observed:
-    observed = Observed(opening_minor=dict.fromkeys(accounts, 0))
-    ids = [sent.id for sent in history.sent]
+def read_logs(caller: Caller, layout: Layout, ids: Sequence[int], accounts: Iterable[int]) -> dict[str, Records]:
+    """What each node itself has (no quorum asked) of these ids, and whatever else is in the accounts' statements."""
+    wanted = list(dict.fromkeys(ids))
+    known = set(wanted)
+    logs = {}
+    for node_id in layout.node_ids:
+        address = layout.api_address(node_id)
+        rows = _lookups(caller, address, wanted)
+        strangers: dict[int, Row] = {}
+        for account in accounts:
+            _statement(caller, address, account, known, strangers)
+        logs[node_id] = np.array([*rows, *strangers.values()], LOGGED)
+    return logs
+
+
+def _lookups(caller: Caller, address: str, ids: list[int]) -> list[Row]:
+    rows = []
     for at in range(0, len(ids), _PAGE):
-        part = ids[at : at + _PAGE]
-        found = await client.lookup_transfers([id_bytes(number) for number in part])
-        observed.transfers |= {number: _found(one) for number, one in zip(part, found.transfers, strict=True)}
-    for account in accounts:
-        observed.statements[account] = await _statement(client, account)
-    balances = await _balances(client, accounts_total)
-    observed.balances_minor = {account: balances[account] for account in accounts}
-    observed.all_balances_minor = sum(balances.values())
-    return observed
+        request = ledger_pb2.LookupTransfersRequest(
+            ids=[number.to_bytes(16, "big") for number in ids[at : at + _PAGE]], stale_ok=True
+        )
+        found = caller.one(address, _lookup_transfers, request, timeout_s=_TIMEOUT_S)
+        rows += [_row(one) for one in found.transfers if one.result.status != STATUS_NOT_FOUND]
+    return rows
 
 
-def _found(stored: ledger_pb2.StoredTransfer) -> Found:
-    if stored.result.status == STATUS_NOT_FOUND:
-        return Found(None)
-    entry = stored.transfer
-    return Found(
-        stored.result.status, entry.debit_account, entry.credit_account, entry.amount_minor, stored.result.position
-    )
+def _lookup_transfers(
+    channel: grpc.Channel,
+) -> grpc.UnaryUnaryMultiCallable[ledger_pb2.LookupTransfersRequest, ledger_pb2.LookupTransfersResponse]:
+    return Stub(channel).LookupTransfers
 
 
-async def _statement(client: Client, account: int) -> list[int]:
-    ids: list[int] = []
+def _row(stored: ledger_pb2.StoredTransfer) -> Row:
+    sent, result = stored.transfer, stored.result
+    number, pending = int.from_bytes(sent.id, "big"), int.from_bytes(sent.pending_id, "big")
+    return (
+        number >> 64, number & _WORD, sent.debit_account, sent.credit_account, sent.amount_minor,
+        pending >> 64, pending & _WORD, sent.flags,
+        result.status, result.position, result.offset, result.timestamp_ns,
+        result.debit_balance_minor, result.debit_available_minor,
+        result.credit_balance_minor, result.credit_available_minor,
+    )  # fmt: skip
+
+
+def _statement(caller: Caller, address: str, account: int, known: set[int], strangers: dict[int, Row]) -> None:
+    """Adds what nobody asked for by id: money that moved although nobody sent it."""
     token = ""
     while True:
-        page = await client.statement(
-            ledger_pb2.GetStatementRequest(account_number=account, page_size=_PAGE, page_token=token)
+        request = ledger_pb2.GetStatementRequest(
+            account_number=account, page_size=_PAGE, page_token=token, stale_ok=True
         )
-        ids += [int.from_bytes(stored.transfer.id, "big") for stored in page.transfers]
+        page = caller.one(address, lambda c: Stub(c).GetStatement, request, timeout_s=_TIMEOUT_S)
+        for stored in page.transfers:
+            number = int.from_bytes(stored.transfer.id, "big")
+            if number not in known:
+                strangers[number] = _row(stored)
         token = page.next_page_token
         if not token:
-            return ids
+            return
 
 
-async def _balances(client: Client, accounts_total: int) -> dict[int, int]:
+def read_balances(caller: Caller, accounts_total: int) -> dict[int, int]:
+    """Of every account of the ledger, linearizable."""
     balances: dict[int, int] = {}
     for first in range(1, accounts_total + 1, _PAGE):
         numbers = list(range(first, min(first + _PAGE, accounts_total + 1)))
-        found = await client.lookup_accounts(ledger_pb2.LookupAccountsRequest(account_numbers=numbers))
+        request = ledger_pb2.LookupAccountsRequest(account_numbers=numbers)
+        found = caller.leader(lambda c: Stub(c).LookupAccounts, request)
         balances |= {account.account_number: account.balance_minor for account in found.accounts}
     return balances
+
+
+def resolve(caller: Caller, ids: Sequence[int]) -> int:
+    """Asks the leader for every id whose outcome is open; returns how many were applied after all."""
+    applied = 0
+    for at in range(0, len(ids), _PAGE):
+        request = ledger_pb2.LookupTransfersRequest(ids=[number.to_bytes(16, "big") for number in ids[at : at + _PAGE]])
+        found = caller.leader(_lookup_transfers, request)
+        applied += sum(one.result.status != STATUS_NOT_FOUND for one in found.transfers)
+    return applied

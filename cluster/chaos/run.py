@@ -1,23 +1,27 @@
-"""One ordeal from beginning to end."""
+"""One ordeal from beginning to end: load, calm, faults, healing, the nodes' logs, the judgement."""
 
 from __future__ import annotations
 
 import asyncio
+import datetime
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from kibubu.ledger.v1 import ledger_pb2
 
 from cluster import inspection
 from cluster.accounts import LEDGER_KES
-from cluster.calls import operator_caller
-from cluster.chaos.faults import LeaderKiller
-from cluster.chaos.history import History
-from cluster.chaos.observe import observe
-from cluster.chaos.traffic import Traffic, answer, note
-from cluster.chaos.validation import problems_of
+from cluster.calls import Caller, operator_caller
+from cluster.chaos import measures
+from cluster.chaos.checker import Evidence, Outcome, check
+from cluster.chaos.checker.records import Records
+from cluster.chaos.ground import open_ground
+from cluster.chaos.history import History, numbers_of
+from cluster.chaos.observe import read_balances, read_logs, resolve
+from cluster.chaos.report import Report
+from cluster.chaos.scenarios import Plan, carry_out
+from cluster.chaos.traffic import Traffic
 from cluster.clients import operator_client
 from cluster.health import find_leader, node_status
 from cluster.ids import fixed_id
@@ -29,66 +33,98 @@ from kibubu_client import Client
 ACCOUNTS = 40
 OPENING_MINOR = 20_000
 SETTLE_S = 60.0
+CLIENT_DEADLINE_S = 8.0
+CALM_S_MAX = 10.0
+AFTER_S = 1.0
 Say = Callable[[str], None]
 
 
-@dataclass(slots=True)
-class Report:
-    kills: int = 0
-    sent: int = 0
-    acknowledged: int = 0
-    resolved: int = 0  # unanswered in the turmoil, found in the ledger afterwards
-    never_applied: int = 0
-    longest_silence_s: float = 0.0
-    problems: list[str] = field(default_factory=list)
-
-    def lines(self) -> list[str]:
-        return [
-            f"leaders killed with -9: {self.kills}",
-            f"transfers sent: {self.sent:,}; acknowledged: {self.acknowledged:,}; unanswered but applied: "
-            f"{self.resolved:,}; unanswered and never applied: {self.never_applied:,}",
-            f"longest time without an acknowledgement: {self.longest_silence_s:.2f} s",
-        ]
+def ordeal(layout: Layout, name: str, plan: Plan, seed: int, say: Say) -> tuple[Report, Evidence]:
+    started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return asyncio.run(_ordeal(layout, Report(name, seed, started_at), plan, say))
 
 
-def ordeal(layout: Layout, kills: int, seconds: float, seed: int, say: Say) -> Report:
-    return asyncio.run(_ordeal(layout, kills, seconds, seed, say))
-
-
-async def _ordeal(layout: Layout, kills: int, seconds: float, seed: int, say: Say) -> Report:
+async def _ordeal(layout: Layout, report: Report, plan: Plan, say: Say) -> tuple[Report, Evidence]:
     history = History()
-    async with operator_client(layout, deadline_s=8.0) as client:
+    opening_minor = await asyncio.to_thread(_all_balances, layout)
+    async with operator_client(layout, deadline_s=CLIENT_DEADLINE_S) as client:
         issuance, accounts = await _accounts(client)
         await _fund(client, history, issuance, accounts)
-        traffic = Traffic(client, accounts, history, seed)
-        killer = LeaderKiller(layout, kills, seconds, say)
-        running = asyncio.create_task(traffic.run())
-        killer.start()
-        await asyncio.to_thread(killer.join)
-        await asyncio.sleep(1.0)
-        traffic.stop()
-        await running
-    await asyncio.to_thread(_settle, layout)
-    async with operator_client(layout, deadline_s=30.0) as client:
-        with operator_caller(layout) as caller:
-            total = max(s.accounts_total for s in (node_status(caller, a) for a in layout.api_addresses) if s)
-            verdict = await asyncio.to_thread(inspection.verify, layout, caller)
-        observed = await observe(client, history, [issuance, *accounts], total)
-    observed.may_go_below = frozenset({issuance})
-    observed.node_problems = verdict.problems
-    for line in verdict.lines:
-        say(line)
-    unanswered = [observed.transfers[sent.id] for sent in history.sent if sent.status is None]
-    applied = sum(found.status is not None for found in unanswered)
-    return Report(
-        kills=len(killer.log.killed),
-        sent=len(history.sent),
-        acknowledged=sum(sent.status is not None for sent in history.sent),
-        resolved=applied,
-        never_applied=len(unanswered) - applied,
-        longest_silence_s=history.longest_silence_s(),
-        problems=[*killer.log.problems, *problems_of(history, observed)],
+        await _storm(layout, client, accounts, history, report, plan, say)
+    operations = history.operations()
+    with operator_caller(layout, deadline_s=30.0) as caller:
+        await asyncio.to_thread(_resolve, caller, operations, report)
+        await asyncio.to_thread(_settle, layout, caller)
+        verdict = await asyncio.to_thread(inspection.verify, layout, caller)
+        report.verify_lines, node_problems = verdict.lines, verdict.problems
+        logs = await asyncio.to_thread(read_logs, caller, layout, numbers_of(operations), [issuance, *accounts])
+    evidence = Evidence(
+        operations,
+        history.reads(),
+        logs,
+        opening_minor,
+        await asyncio.to_thread(_all_balances, layout),
+        frozenset(accounts),
     )
+    report.problems += node_problems
+    judge(evidence, report)
+    return report, evidence
+
+
+async def _storm(
+    layout: Layout, client: Client, accounts: list[int], history: History, report: Report, plan: Plan, say: Say
+) -> None:
+    """Load all the time; first calm, for comparison, then the faults."""
+    traffic = Traffic(client, accounts, history, report.seed)
+    running = asyncio.create_task(traffic.run())
+    with open_ground(layout, say, report.seed) as ground:
+        await asyncio.sleep(min(CALM_S_MAX, plan.seconds / 4))
+        faulted_from_ns = time.monotonic_ns()
+        report.problems += await asyncio.to_thread(carry_out, plan, ground)
+        faulted_to_ns = time.monotonic_ns()
+        await asyncio.sleep(AFTER_S)
+        report.events = ground.events
+    traffic.stop()
+    await running
+    report.problems += [f"a client's call was refused: {text}" for text in traffic.refused_calls]
+    _measure(history, traffic, report, faulted_from_ns, faulted_to_ns)
+
+
+def _measure(history: History, traffic: Traffic, report: Report, from_ns: int, to_ns: int) -> None:
+    operations = history.operations()
+    times = measures.acknowledgement_times(operations)
+    report.seconds = (traffic.ended_ns - traffic.started_ns) / 1e9
+    report.calm_rate = measures.rate(times, traffic.started_ns, from_ns)
+    report.faulted_rate = measures.rate(times, from_ns, to_ns)
+    report.silence_max_s = measures.silence_s(times, traffic.started_ns, traffic.ended_ns)
+    report.figures = measures.figures_by_fault(times, report.events)
+    report.sent = len(operations)
+    counts = np.bincount(operations["outcome"], minlength=3).tolist()
+    report.acknowledged = counts[Outcome.ACKNOWLEDGED]
+    report.surely_not, report.unknown = counts[Outcome.NOT_APPLIED], counts[Outcome.UNKNOWN]
+
+
+def _resolve(caller: Caller, operations: Records, report: Report) -> None:
+    """How long it takes until the outcome of everything that stayed open is known."""
+    started_s = time.monotonic()
+    is_open = operations["outcome"] == Outcome.UNKNOWN
+    answered = set(numbers_of(operations[operations["outcome"] == Outcome.ACKNOWLEDGED]))
+    resolve(caller, [number for number in numbers_of(operations[is_open]) if number not in answered])
+    report.resolved_s = time.monotonic() - started_s
+
+
+def judge(evidence: Evidence, report: Report) -> None:
+    started_s = time.process_time()
+    verdict = check(evidence)
+    report.checked_per_second = (verdict.operations + verdict.reads) / max(time.process_time() - started_s, 1e-9)
+    report.reads = verdict.reads
+    report.note_verdict(verdict)
+
+
+def _all_balances(layout: Layout) -> dict[int, int]:
+    with operator_caller(layout, deadline_s=30.0) as caller:
+        states = [node_status(caller, address) for address in layout.api_addresses]
+        return read_balances(caller, max((state.accounts_total for state in states if state), default=0))
 
 
 async def _accounts(client: Client) -> tuple[int, list[int]]:
@@ -103,8 +139,8 @@ async def _accounts(client: Client) -> tuple[int, list[int]]:
         )
         for number in range(ACCOUNTS + 1)
     ]
-    answer_ = await client.create_accounts(ledger_pb2.CreateAccountsRequest(accounts=new))
-    numbers = [result.account_number for result in answer_.results]
+    answer = await client.create_accounts(ledger_pb2.CreateAccountsRequest(accounts=new))
+    numbers = [result.account_number for result in answer.results]
     return numbers[0], numbers[1:]
 
 
@@ -113,18 +149,16 @@ async def _fund(client: Client, history: History, issuance: int, accounts: list[
     batch = fresh_batch(
         form, IdSource(), np.full(len(accounts), issuance, np.uint64), np.array(accounts, dtype=np.uint64)
     )
-    sent = note(history, batch)
-    answer(history, sent, await client.create_transfers(batch.tobytes()))
-    history.acknowledged_at_s.clear()  # the clock of silence starts with the traffic
+    rows = history.begin(batch)
+    history.acknowledged(rows, await client.create_transfers(batch.tobytes()))
 
 
-def _settle(layout: Layout) -> None:
-    """Wait until all nodes have applied the same; what does not settle is for the validation to say."""
+def _settle(layout: Layout, caller: Caller) -> None:
+    """Wait until all nodes have applied the same; what does not settle is for the checker to say."""
     end_s = time.monotonic() + SETTLE_S
-    with operator_caller(layout) as caller:
-        while time.monotonic() < end_s:
-            states = [node_status(caller, address) for address in layout.api_addresses]
-            positions = {state.applied_position if state else -1 for state in states}
-            if len(positions) == 1 and -1 not in positions and find_leader(caller, layout):
-                return
-            time.sleep(0.1)
+    while time.monotonic() < end_s:
+        states = [node_status(caller, address) for address in layout.api_addresses]
+        positions = {state.applied_position if state else -1 for state in states}
+        if len(positions) == 1 and -1 not in positions and find_leader(caller, layout):
+            return
+        time.sleep(0.1)

@@ -1,25 +1,34 @@
-"""The load of an ordeal: transfers with remembered ids; what was not answered stays open until somebody asks."""
+"""The load: transfers, linked pairs, reservations with what ends them, retries and reads, each noted in the history.
+
+What was not answered stays open until somebody asks. Clients think a little between two calls, so that the load is the
+same before, during and after a fault.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from typing import Any
 
 import numpy as np
+from kibubu.ledger.v1 import ledger_pb2
 
 from cluster.accounts import LEDGER_KES
-from cluster.chaos.history import History, Sent
+from cluster.chaos.checker.records import Records
+from cluster.chaos.history import History, numbers_of
 from cluster.packed import IdSource, fresh_batch, template
-from cluster.vocabulary import CODE_CHAOS
-from kibubu_client import Client, KibubuError
-from kibubu_client.records import Records
+from cluster.vocabulary import CODE_CHAOS, STATUS_OK
+from kibubu_client import Client, InvalidRequestError, KibubuError, NotAppliedError
+from kibubu_client.records import LINKED, PENDING, POST, VOID
 
-BATCH = 5
+BATCH = 4
 WORKERS = 8
+READERS = 2
+THINK_S = 0.02
 AMOUNT_MINOR_MAX = 2_000  # now and then more than an account has, so that refusals are in the load
+WAITING_MAX = 1_000  # reservations remembered for somebody to end
 AGAIN_SHARE = 0.05  # of batches that are sent a second time although they were answered
+LINKED_SHARE, PENDING_SHARE, END_SHARE = 0.15, 0.1, 0.2
 
 
 class Traffic:
@@ -27,61 +36,89 @@ class Traffic:
         self._client = client
         self._accounts = np.array(accounts, dtype=np.uint64)
         self._history = history
-        self._rng = np.random.default_rng(seed)
+        self._numpy = np.random.default_rng(seed)
         self._random = random.Random(seed)
         self._ids = IdSource()
         self._form = template(BATCH, amount_minor=1, ledger=LEDGER_KES, code=CODE_CHAOS)
-        self.unanswered = 0
+        self._waiting: list[tuple[int, int, int, int]] = []  # id, debit, credit, amount
         self._stopping = asyncio.Event()
+        self.refused_calls: list[str] = []  # a client's mistake, which there must not be
+        self.started_ns = self.ended_ns = 0
 
     def stop(self) -> None:
         self._stopping.set()
 
     async def run(self) -> None:
-        self._history.started_s = time.monotonic()
-        await asyncio.gather(*(self._worker() for _ in range(WORKERS)))
-        self._history.ended_s = time.monotonic()
+        self.started_ns = time.monotonic_ns()
+        workers = [self._work() for _ in range(WORKERS)] + [self._look() for _ in range(READERS)]
+        await asyncio.gather(*workers)
+        self.ended_ns = time.monotonic_ns()
 
-    async def _worker(self) -> None:
+    async def _work(self) -> None:
         while not self._stopping.is_set():
             batch = self._next()
-            sent = note(self._history, batch)
+            if await self._send(batch) and self._random.random() < AGAIN_SHARE:
+                await self._send(batch)
+            await asyncio.sleep(THINK_S * self._random.uniform(0.5, 1.5))
+
+    async def _send(self, batch: Records) -> bool:
+        """True = answered."""
+        rows = self._history.begin(batch)
+        try:
+            replies = await self._client.create_transfers(batch.tobytes())
+        except NotAppliedError:
+            self._history.surely_not(rows)
+            return False
+        except InvalidRequestError as error:
+            self._history.surely_not(rows)
+            self.refused_calls.append(str(error))
+            return False
+        except KibubuError:
+            return False  # unknown: the history leaves it open
+        self._history.acknowledged(rows, replies)
+        self._remember_waiting(batch, replies)
+        return True
+
+    async def _look(self) -> None:
+        """A reader asks for a few accounts at once; the answer must be of one moment for each of them."""
+        while not self._stopping.is_set():
+            numbers = self._random.sample(self._accounts.tolist(), 2)
+            invoked_ns = time.monotonic_ns()
             try:
-                replies = await self._client.create_transfers(batch.tobytes())
-                answer(self._history, sent, replies)
-                if self._random.random() < AGAIN_SHARE:
-                    answer(self._history, sent, await self._client.create_transfers(batch.tobytes()))
+                answer = await self._client.lookup_accounts(ledger_pb2.LookupAccountsRequest(account_numbers=numbers))
             except KibubuError:
-                self.unanswered += 1
-            await asyncio.sleep(0)
+                continue
+            self._history.read(invoked_ns, answer)
+            await asyncio.sleep(THINK_S)
 
     def _next(self) -> Records:
-        at = self._rng.integers(0, len(self._accounts), BATCH)
-        step = self._rng.integers(1, len(self._accounts), BATCH)
+        at = self._numpy.integers(0, len(self._accounts), BATCH)
+        step = self._numpy.integers(1, len(self._accounts), BATCH)
         batch = fresh_batch(
             self._form, self._ids, self._accounts[at], self._accounts[(at + step) % len(self._accounts)]
         )
-        batch["amount_minor"] = self._rng.integers(1, AMOUNT_MINOR_MAX, BATCH)
+        batch["amount_minor"] = self._numpy.integers(1, AMOUNT_MINOR_MAX, BATCH)
+        kind = self._random.random()
+        if kind < LINKED_SHARE:
+            batch["flags"][:2] = LINKED  # the first three together or not at all
+        elif kind < LINKED_SHARE + PENDING_SHARE:
+            batch["flags"][0] = PENDING
+        elif kind < LINKED_SHARE + PENDING_SHARE + END_SHARE and self._waiting:
+            self._end_one(batch)
         return batch
 
+    def _end_one(self, batch: Records) -> None:
+        number, debit, credit, amount_minor = self._waiting[self._random.randrange(len(self._waiting))]
+        if self._random.random() < 0.7:  # the others will be named a second time, and refused
+            self._waiting.remove((number, debit, credit, amount_minor))
+        batch["flags"][0] = self._random.choice((POST, VOID))
+        batch["pending_id_hi"][0], batch["pending_id_lo"][0] = number >> 64, number & (1 << 64) - 1
+        batch["debit_account"][0], batch["credit_account"][0] = debit, credit
+        batch["amount_minor"][0] = self._random.randrange(amount_minor + 1) if batch["flags"][0] == POST else 0
 
-def note(history: History, batch: Records) -> list[Sent]:
-    columns: list[Any] = [batch[name].tolist() for name in ("id_lo", "id_hi", "debit_account", "credit_account")]
-    sent = [
-        Sent(high << 64 | low, debit, credit, amount)
-        for low, high, debit, credit, amount in zip(*columns, batch["amount_minor"].tolist(), strict=True)
-    ]
-    history.sent += sent
-    return sent
-
-
-def answer(history: History, sent: list[Sent], replies: Records) -> None:
-    """Remember what the ledger said; a second answer that differs from the first is a contradiction."""
-    history.acknowledged_at_s.append(time.monotonic())
-    for one, status, position in zip(sent, replies["status"].tolist(), replies["position"].tolist(), strict=True):
-        if one.status is None:
-            one.status, one.position = status, position
-        elif (one.status, one.position) != (status, position):
-            history.contradictions.append(
-                f"transfer {one.id:032x}: first answered {one.status} at {one.position}, then {status} at {position}"
-            )
+    def _remember_waiting(self, batch: Records, replies: Records) -> None:
+        if int(batch["flags"][0]) != PENDING or int(replies["status"][0]) != STATUS_OK:
+            return
+        if len(self._waiting) < WAITING_MAX:
+            parties = int(batch["debit_account"][0]), int(batch["credit_account"][0])
+            self._waiting.append((numbers_of(batch[:1])[0], *parties, int(batch["amount_minor"][0])))

@@ -55,6 +55,7 @@ def test_imports_point_one_way() -> None:
         ("node/service/limits.py", "import lmdb", "only storage imports lmdb BROKEN"),
         ("node/payments/plan.py", "import time", "are pure BROKEN"),
         ("ussd_edge/config.py", "import node.ledger.statuses", "the edge knows no node BROKEN"),
+        ("cluster/chaos/checker/model.py", "import node.ledger.statuses", "a model of its own BROKEN"),
     ],
 )
 def test_a_planted_import_is_found(tmp_path: Path, module: str, planted: str, broken: str) -> None:

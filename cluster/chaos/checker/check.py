@@ -171,7 +171,7 @@ def _spans(operations: Records, ids: Ids) -> tuple[Ints, Ints]:
 
 
 def _check_model(evidence: Evidence, log: Records, verdict: Verdict) -> None:
-    books = Books(evidence.guarded)
+    books = Books(evidence.guarded, evidence.opening_minor)
     expected = np.array(replay(books, log), dtype=np.int64).reshape(-1, 5)
     wrong = expected[:, 0] != log["status"]
     for row in np.flatnonzero(wrong).tolist():

@@ -5,6 +5,7 @@ It covers what chaos sends: transfers, linked chains, pending, post and void wit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cluster.chaos.checker.records import Records
@@ -28,10 +29,10 @@ class Held:
 
 
 class Books:
-    def __init__(self, guarded: frozenset[int]) -> None:
+    def __init__(self, guarded: frozenset[int], opening_minor: Mapping[int, int]) -> None:
         self._guarded = guarded
-        self.balance_minor: dict[int, int] = {}
-        self.reserved_minor: dict[int, int] = {}
+        self.balance_minor: dict[int, int] = dict(opening_minor)
+        self.reserved_minor: dict[int, int] = dict.fromkeys(opening_minor, 0)
         self.held: dict[int, Held] = {}
         self._seen: dict[int, int] = {}  # id of every decided transfer: its status
 

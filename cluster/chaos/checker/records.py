@@ -73,6 +73,7 @@ class Evidence:
     operations: Records  # OPERATION
     reads: Records  # READ
     logs: Mapping[str, Records]  # node: LOGGED, all that it has of the accounts in question
+    opening_minor: Mapping[int, int] = field(default_factory=dict)  # account: before the first operation
     final_balances_minor: Mapping[int, int] = field(default_factory=dict)  # account: read after everything was over
     guarded: frozenset[int] = frozenset()  # accounts whose debits must not exceed their credits
     known_ids: frozenset[int] = frozenset()  # put there by others than the clients: no phantoms

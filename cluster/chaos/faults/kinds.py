@@ -1,0 +1,31 @@
+"""The register of faults: what each is called, does and needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from cluster.chaos.ground import Ground
+
+Need = Literal["prometheus", "network", "hub", "shim", "volumes", "faketime", "cgroup"]
+Strike = Callable[[Ground], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    name: str
+    says: str
+    needs: tuple[Need, ...]
+    strike: Strike
+
+
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(name: str, *, needs: tuple[Need, ...] = ()) -> Callable[[Strike], Strike]:
+    def note(strike: Strike) -> Strike:
+        FAULTS[name] = Fault(name, (strike.__doc__ or "").strip(), needs, strike)
+        return strike
+
+    return note

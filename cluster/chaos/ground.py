@@ -1,0 +1,116 @@
+"""The cluster that is struck, as faults see it: who leads, how to stop and start a node, how to wait for recovery."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from cluster import lifecycle, processes
+from cluster.calls import Caller, operator_caller
+from cluster.chaos.events import Event, LeaderWatch
+from cluster.health import find_leader, is_serving
+from cluster.layout import NODE_IDS, Layout
+
+LEADER_WAIT_S = 30.0
+RECOVERY_WAIT_S = 120.0
+_POLL_S = 0.05
+Say = Callable[[str], None]
+T = TypeVar("T")
+
+
+class NotRecoveredError(Exception):
+    """The cluster did not come back after a fault was over: a finding, which ends the ordeal."""
+
+
+class Ground:
+    def __init__(self, layout: Layout, caller: Caller, watch: LeaderWatch, say: Say, rng: random.Random) -> None:
+        self.layout = layout
+        self.caller = caller
+        self.random = rng
+        self.events: list[Event] = []
+        self._watch = watch
+        self._say = say
+
+    def leader(self) -> str:
+        """Raises NotRecoveredError when there is none for LEADER_WAIT_S."""
+        found = wait_for(lambda: find_leader(self.caller, self.layout), LEADER_WAIT_S)
+        if not found:
+            raise NotRecoveredError(f"no leader within {LEADER_WAIT_S:g} s")
+        return found
+
+    def followers(self) -> list[str]:
+        leader = self.leader()
+        return [node_id for node_id in NODE_IDS if node_id != leader]
+
+    def any_follower(self) -> str:
+        return self.random.choice(self.followers())
+
+    def kill(self, name: str) -> None:
+        processes.kill(self.layout.pid_file(name))
+
+    def pause(self, name: str) -> None:
+        processes.pause(self.layout.pid_file(name))
+
+    def resume(self, name: str) -> None:
+        processes.resume(self.layout.pid_file(name))
+
+    def start(self, name: str) -> None:
+        lifecycle.start_service(self.layout, name)
+
+    def runs(self, name: str) -> bool:
+        return processes.find_process(self.layout.pid_file(name)) is not None
+
+    def hold(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def strike(self, fault: str, target: str) -> Iterator[Event]:
+        """Inside, the fault; at the end it must be healed, and the cluster has to recover."""
+        event = Event(fault, target, time.monotonic_ns())
+        self.events.append(event)
+        self._say(f"{fault}: {target}")
+        try:
+            yield event
+        finally:
+            event.healed_ns = time.monotonic_ns()
+        self.recover()
+        event.recovered_ns = time.monotonic_ns()
+        event.leader_changes = self._watch.changes(event.started_ns, event.recovered_ns)
+
+    def recover(self) -> None:
+        """Starts what has ended and waits until every node serves."""
+        for node_id in NODE_IDS:
+            if not self.runs(node_id):
+                self.start(node_id)
+        end_s = time.monotonic() + RECOVERY_WAIT_S
+        for node_id in NODE_IDS:
+            address = self.layout.api_address(node_id)
+            left_s = max(end_s - time.monotonic(), 1.0)
+            if not wait_for(lambda address=address: is_serving(self.caller, address), left_s):  # type: ignore[misc]
+                tail = processes.log_tail(self.layout.log_file(node_id))
+                raise NotRecoveredError(f"{node_id} did not come back within {RECOVERY_WAIT_S:g} s:\n{tail}")
+
+
+def wait_for(probe: Callable[[], T], timeout_s: float) -> T | None:
+    """What the probe says once it says something true; None when it never does."""
+    end_s = time.monotonic() + timeout_s
+    while time.monotonic() < end_s:
+        found = probe()
+        if found:
+            return found
+        time.sleep(_POLL_S)
+    return None
+
+
+@contextlib.contextmanager
+def open_ground(layout: Layout, say: Say, seed: int) -> Iterator[Ground]:
+    watch = LeaderWatch(layout)
+    watch.start()
+    try:
+        with operator_caller(layout) as caller:
+            yield Ground(layout, caller, watch, say, random.Random(seed))
+    finally:
+        watch.stop()
