@@ -91,4 +91,9 @@ class Consensus(Protocol):
         term and has applied `position`; callback(None) when that could not be proven."""
         ...
 
+    def transfer_leadership(self, target: str, callback: Callable[[bool], None]) -> None:
+        """Have `target` lead ("" = whoever has most of the log); callback(True) once this node no longer does. What is
+        proposed meanwhile waits, half a second at most."""
+        ...
+
     def status(self) -> EngineStatus: ...

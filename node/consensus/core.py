@@ -12,10 +12,23 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from node.consensus.adapters import CoreTransport, check_disks, conf_of
 from node.consensus.appending import append_entries, verified_commit
 from node.consensus.contract import Clock, LogEntry, ProposalStatus, ReadCallback, StateMachine
-from node.consensus.frames import Append, AppendReply, Message, RequestVote, TermHint, Vote
-from node.consensus.pinned import RAFT_STATE, Journal, Node, SyncObj, SyncObjConf, Transport, bind
+from node.consensus.election import Elections
+from node.consensus.frames import (
+    Append,
+    AppendReply,
+    Message,
+    PreVote,
+    PreVoteGrant,
+    RequestVote,
+    TermHint,
+    TimeoutNow,
+    Vote,
+)
+from node.consensus.handover import HANDOVER_S_MAX, Handover, HandoverCallback
+from node.consensus.pinned import RAFT_STATE, Node, SyncObj, bind
 from node.consensus.proposals import Proposal, Proposals
 from node.consensus.reads import ReadRounds
 from node.consensus.replication import LeaderView, Replicator
@@ -23,6 +36,8 @@ from node.consensus.seams import ConsensusConfig, FatalRaftError, RaftLog
 
 COMMIT_NOTICE_S = 0.01
 COMPACT_EVERY_S = 1.0
+ASK_AGAIN_SHARE = 0.4  # of an election time-out: when the first pre-vote came a moment too early
+LEADER_LOST_SHARE = 0.3
 COMPACT_ENTRIES_MIN = 256
 APPLY_ENTRIES_MAX = 1_024
 ROLES = {RAFT_STATE.FOLLOWER: "follower", RAFT_STATE.CANDIDATE: "candidate", RAFT_STATE.LEADER: "leader"}
@@ -38,7 +53,7 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         randomness: random.Random,
         state_machine: StateMachine,
     ) -> None:
-        _check_disks(log, state_machine)
+        check_disks(log, state_machine)
         bind(clock, randomness)
         self.config, self.log, self.clock, self.state_machine = config, log, clock, state_machine
         self.randomness = randomness
@@ -46,13 +61,15 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         self.replicator = Replicator(config, log, send)
         self.proposals = Proposals(config.unknown_after_s)
         self.reads = ReadRounds()
+        self.elections = Elections(config.election_timeout_min_s)
+        self.handover: Handover | None = None
         self.promises: list[tuple[str, Message]] = []  # true only once the log is synced
         self.voters: set[str] = set()
         self.noop_index = 0
         self._notice_at = self._compact_at = 0.0
         peers = [Node(peer) for peer in config.other_peers()]
         self.nodes = {node.id: node for node in peers}
-        super().__init__(Node(config.node_id), peers, conf=_conf(config, log), transport=_CoreTransport(self._promise))
+        super().__init__(Node(config.node_id), peers, conf=conf_of(config, log), transport=CoreTransport(self._promise))
         self._SyncObj__raftLastApplied = state_machine.applied_position
         self._SyncObj__raftCommitIndex = max(log.commit_index, state_machine.applied_position)
 
@@ -69,9 +86,18 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         if self.is_leader():
             self._replicate()
         self.flush()
-        self._onTick(0.0)
+        self._tick()
         self.flush()
         self._settle()
+
+    def _tick(self) -> None:
+        """pysyncobj's tick, which stands for election when its deadline has passed: so it sees one only when it may."""
+        may_stand = self._may_stand()
+        deadline = self._SyncObj__raftElectionDeadline
+        self._SyncObj__raftElectionDeadline = 0.0 if may_stand else math.inf
+        self._onTick(0.0)
+        if self._SyncObj__raftElectionDeadline == math.inf:
+            self._SyncObj__raftElectionDeadline = deadline
 
     def flush(self) -> None:
         """The one place where promises leave the node: one sync for all of them, first."""
@@ -89,8 +115,20 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         self.replicator.connected(peer)
 
     def disconnected(self, peer: str) -> None:
+        bind(self.clock, self.randomness)
         self._SyncObj__onNodeDisconnected(self.nodes[peer])
         self.replicator.disconnected(peer)
+        if peer == self.leader_id():
+            self.elections.lost_leader()
+            self._postpone_election(LEADER_LOST_SHARE)  # a leader that lives is heard before that
+
+    def hand_over(self, target: str, callback: HandoverCallback) -> None:
+        """Have `target` lead ("" = whoever has most of the log). callback(True) once another node leads."""
+        target = self.replicator.successor(target) if self.is_leader() and self.handover is None else ""
+        if not target:
+            callback(False)
+            return
+        self.handover = Handover(target, self.clock.monotonic() + HANDOVER_S_MAX, callback)
 
     def term(self) -> int:
         return int(self._SyncObj__raftCurrentTerm)
@@ -119,6 +157,8 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         if min(self.commit_index(), self.log.durable_index) > self.applied_index():
             return 0.0
         due = [time for time in (self._notice_at, self.proposals.deadline) if time]
+        if self.handover is not None:
+            due.append(self.handover.deadline)
         if self.is_leader():
             due.append(self._SyncObj__newAppendEntriesTime)
         elif self._SyncObj__connectedToAnyone():
@@ -129,18 +169,23 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
 
     def _receive(self, peer: str, message: Message) -> None:
         if self._is_stale(message):
-            if isinstance(message, Append | RequestVote):
+            if isinstance(message, Append | RequestVote | PreVote):
                 self.promises.append((peer, TermHint(self.term())))
             return
         match message:
+            case PreVote():
+                self._on_pre_vote(peer, message)
+            case PreVoteGrant(term):
+                self.elections.grant(peer, term)
+            case TimeoutNow(term):
+                if term == self.term() and peer == self.leader_id():
+                    self.elections.told_to_stand(term)
             case Append():
                 self._on_append(peer, message)
             case AppendReply():
                 self._on_append_reply(peer, message)
-            case RequestVote(term, last_index, last_term):
-                request = {"type": "request_vote", "term": term}
-                request |= {"last_log_index": last_index, "last_log_term": last_term}
-                super()._SyncObj__onMessageReceived(self.nodes[peer], request)
+            case RequestVote():
+                self._on_request_vote(peer, message)
             case Vote(term):
                 self._on_vote(peer, term)
             case TermHint(term):
@@ -148,7 +193,32 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
 
     def _is_stale(self, message: Message) -> bool:
         """Of an older term: neither a vote nor an acknowledgement nor an order counts any more."""
-        return message.term < self.term()
+        return message.term <= self.term() if isinstance(message, PreVote) else message.term < self.term()
+
+    def _on_pre_vote(self, peer: str, message: PreVote) -> None:
+        """A grant promises nothing, so it need not be durable, and there may be several."""
+        mine = (self.log.last_term, self.log.last_index)
+        if not self._is_sticky() and (message.last_term, message.last_index) >= mine:
+            self.send(peer, PreVoteGrant(message.term))
+
+    def _on_request_vote(self, peer: str, message: RequestVote) -> None:
+        if self._is_sticky() and not message.handed_over:
+            return  # not even its term: whoever leads goes on
+        request = {"type": "request_vote", "term": message.term}
+        request |= {"last_log_index": message.last_index, "last_log_term": message.last_term}
+        super()._SyncObj__onMessageReceived(self.nodes[peer], request)
+
+    def _is_sticky(self) -> bool:
+        """There is a leader, as far as this node can tell: it hears one, or leads and hears a majority."""
+        now = self.clock.monotonic()
+        if not self.is_leader():
+            return self.elections.hears_leader(now)
+        since = now - self.config.election_timeout_min_s
+        answering = sum(at > since for at in self._SyncObj__lastResponseTime.values())
+        return answering + 1 >= self._majority()
+
+    def _majority(self) -> int:
+        return (len(self.nodes) + 1) // 2 + 1
 
     def _on_append(self, peer: str, message: Append) -> None:
         if self.is_leader() and message.term == self.term():
@@ -156,7 +226,9 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         self._follow_term(message.term)
         self._SyncObj__setState(RAFT_STATE.FOLLOWER)
         self._SyncObj__raftLeader = self.nodes[peer]
-        self._postpone_election()
+        if not self.elections.is_told(message.term):
+            self._postpone_election()
+        self.elections.heard_leader(self.clock.monotonic())
         reply = append_entries(self.log, message, self.commit_index())
         self.promises.append((peer, reply))
         if reply.success:
@@ -189,13 +261,32 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
             self._SyncObj__setState(RAFT_STATE.FOLLOWER)
             self._SyncObj__raftLeader = None
 
-    def _postpone_election(self) -> None:
-        self._SyncObj__raftElectionDeadline = self.clock.monotonic() + self._SyncObj__generateRaftTimeout()
+    def _postpone_election(self, share: float = 1.0) -> None:
+        """To a random time, so that two nodes seldom stand together; `share` of a whole election time-out."""
+        self._SyncObj__raftElectionDeadline = self.clock.monotonic() + share * self._SyncObj__generateRaftTimeout()
+
+    def _may_stand(self) -> bool:
+        """When the time has come, ask the others first; only with the word of a majority, or of the leader, stand."""
+        if self.is_leader() or not self._SyncObj__connectedToAnyone():
+            return False
+        if self.elections.may_stand(self.term(), self._majority()):
+            return True
+        if self.clock.monotonic() <= self._SyncObj__raftElectionDeadline:
+            return False
+        self._postpone_election(ASK_AGAIN_SHARE)
+        self._SyncObj__raftLeader = None
+        self.elections.ask(self.term() + 1)
+        for peer in self.nodes:
+            self.send(peer, PreVote(self.term() + 1, self.log.last_index, self.log.last_term))
+        return self.elections.may_stand(self.term(), self._majority())
 
     # Leading
 
     def _admit(self, proposals: list[Proposal]) -> None:
         if not proposals:
+            return
+        if self.handover is not None:
+            self.handover.held.extend(proposals)
             return
         if not self.is_ready():
             self.proposals.refuse(proposals, ProposalStatus.REFUSED_NOT_LEADER)
@@ -224,6 +315,7 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         """After commit and apply: prove reads, tell followers, give late answers."""
         now = self.clock.monotonic()
         self.proposals.expire(now)
+        self._go_on_with_handover(now)
         if not self.is_leader():
             self._notice_at = 0.0
             self.reads.fail()
@@ -236,6 +328,19 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         if self._notice_at and now >= self._notice_at:
             self.replicator.tell_commit(self._view())
             self._notice_at = 0.0
+
+    def _go_on_with_handover(self, now: float) -> None:
+        handover = self.handover
+        if handover is None:
+            return
+        if self.is_leader():
+            complete = self.replicator.peers[handover.target].match_index == self.log.last_index
+            if complete and not handover.is_told:
+                handover.is_told = self.send(handover.target, TimeoutNow(self.term()))
+        if now >= handover.deadline or (not self.is_leader() and self.leader_id()):
+            self.handover = None
+            self._admit(handover.held)  # again, or to the caller with the name of the new leader
+            handover.callback(not self.is_leader())
 
     # What pysyncobj's tick calls
 
@@ -317,78 +422,10 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         """What pysyncobj itself sends (votes and requests for them) waits for the sync like everything else."""
         match message["type"]:
             case "request_vote":
-                request = RequestVote(message["term"], message["last_log_index"], message["last_log_term"])
+                told = self.elections.is_told(message["term"] - 1)
+                request = RequestVote(message["term"], message["last_log_index"], message["last_log_term"], told)
                 self.promises.append((peer, request))
             case "response_vote":
                 self.promises.append((peer, Vote(message["term"])))
             case other:
                 raise FatalRaftError(f"pysyncobj sent {other!r}, which is never used")
-
-
-class _CoreTransport(Transport):  # type: ignore[misc]  # the library has no types
-    """Where pysyncobj's own messages go; frames come in through SafeRaft.step."""
-
-    ready = True
-
-    def __init__(self, promise: Callable[[str, dict[str, Any]], None]) -> None:
-        super().__init__(None, None, [])
-        self._promise = promise
-
-    def send(self, node: Any, message: dict[str, Any]) -> bool:
-        self._promise(node.id, message)
-        return True
-
-
-class _JournalView(Journal):  # type: ignore[misc]  # the library has no types
-    """The few journal calls that are left to pysyncobj, on our log."""
-
-    def __init__(self, log: RaftLog) -> None:
-        self._log = log
-
-    def __len__(self) -> int:
-        return 1  # never empty: the log needs no base entry
-
-    def getCurrentTerm(self) -> int:  # noqa: N802
-        return self._log.term
-
-    def getVotedForNodeId(self) -> str | None:  # noqa: N802
-        return self._log.voted_for or None
-
-    def getRaftCommitIndex(self) -> int:  # noqa: N802
-        return self._log.commit_index
-
-    def setCurrentTerm(self, term: int, voted_for: str | None) -> None:  # noqa: N802
-        self._log.set_term(term, voted_for or "")
-
-    def setRaftCommitIndex(self, index: int) -> None:  # noqa: N802
-        self._log.set_commit(index)
-
-
-def _conf(config: ConsensusConfig, log: RaftLog) -> SyncObjConf:
-    return SyncObjConf(
-        autoTick=False,
-        raftMinTimeout=config.election_timeout_min_s,
-        raftMaxTimeout=config.election_timeout_max_s,
-        appendEntriesPeriod=config.heartbeat_s,
-        leaderFallbackTimeout=config.quorum_timeout_s,
-        connectionTimeout=max(3.5, config.election_timeout_max_s),
-        appendEntriesUseBatch=True,  # the other setting makes a pipe per engine that nobody closes
-        commandsWaitLeader=False,
-        dynamicMembershipChange=False,
-        useFork=False,
-        journalFile=_JournalView(log),
-    )
-
-
-def _check_disks(log: RaftLog, state_machine: StateMachine) -> None:
-    applied = state_machine.applied_position
-    if applied > log.last_index:
-        raise FatalRaftError(
-            f"the state has applied entry {applied}, but the log ends at {log.last_index}: "
-            "these two folders do not belong together (was one of them replaced or restored?)"
-        )
-    if applied < log.base_index:
-        raise FatalRaftError(
-            f"the state has applied only entry {applied}, but the log starts behind {log.base_index}: "
-            "entries in between are gone, so this state cannot be continued"
-        )

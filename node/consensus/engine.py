@@ -109,6 +109,10 @@ class RaftEngine:
                 return
         callback(None)
 
+    def transfer_leadership(self, target: str, callback: Callable[[bool], None]) -> None:
+        """See core.SafeRaft.hand_over; the callback runs on the engine's thread."""
+        self._deliver(lambda: self.core.hand_over(target, callback))
+
     def status(self) -> EngineStatus:
         return self._status
 
@@ -228,7 +232,7 @@ class RaftEngine:
     def _finish(self) -> None:
         with self._lock:
             self._stopped = True
-            queued = list(self._queue)
+            queued = [*self._queue, *(self.core.handover.held if self.core.handover else ())]
             reads = self._reads
             self._queue.clear()
             self._reads = []

@@ -32,10 +32,32 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class PreVote:
+    """Would you vote for me in this term? Changes nothing at either end."""
+
+    term: int  # one above the asker's own
+    last_index: int
+    last_term: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreVoteGrant:
+    term: int  # of the PreVote that is answered
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutNow:
+    """The leader of this term has the receiver stand for election at once."""
+
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestVote:
     term: int
     last_index: int
     last_term: int
+    handed_over: bool = False  # the leader itself wants it: who hears that leader may vote all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +92,19 @@ class AppendReply:
     match_index: int  # success: verified up to here; otherwise a hint where the logs may still agree
 
 
-Message = RequestVote | Vote | TermHint | Append | AppendReply
+Message = PreVote | PreVoteGrant | TimeoutNow | RequestVote | Vote | TermHint | Append | AppendReply
 
-_HELLO, _REQUEST_VOTE, _VOTE, _TERM_HINT, _APPEND, _APPEND_REPLY = range(1, 7)
+_HELLO, _REQUEST_VOTE, _VOTE, _TERM_HINT, _APPEND, _APPEND_REPLY, _PRE_VOTE, _PRE_VOTE_GRANT, _TIMEOUT_NOW = range(
+    1, 10
+)
 _HELLO_FORM = struct.Struct("<BHQQBBB")
-_REQUEST_VOTE_FORM = struct.Struct("<BQQQ")
+_PRE_VOTE_FORM = struct.Struct("<BQQQ")
+_REQUEST_VOTE_FORM = struct.Struct("<BQQQ?")
 _TERM_FORM = struct.Struct("<BQ")
 _APPEND_FORM = struct.Struct("<BQQQQQQI")
 _ENTRY_FORM = struct.Struct("<QI")
 _APPEND_REPLY_FORM = struct.Struct("<BQQQBQ")
+_OF_TERM_ONLY = {_VOTE: Vote, _TERM_HINT: TermHint, _PRE_VOTE_GRANT: PreVoteGrant, _TIMEOUT_NOW: TimeoutNow}
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -111,8 +137,14 @@ def encode(message: Message) -> bytes:
             return _encode_append(message)
         case AppendReply(term, read_round, prev_index, success, match_index):
             return _APPEND_REPLY_FORM.pack(_APPEND_REPLY, term, read_round, prev_index, success, match_index)
-        case RequestVote(term, last_index, last_term):
-            return _REQUEST_VOTE_FORM.pack(_REQUEST_VOTE, term, last_index, last_term)
+        case PreVote(term, last_index, last_term):
+            return _PRE_VOTE_FORM.pack(_PRE_VOTE, term, last_index, last_term)
+        case PreVoteGrant(term):
+            return _TERM_FORM.pack(_PRE_VOTE_GRANT, term)
+        case TimeoutNow(term):
+            return _TERM_FORM.pack(_TIMEOUT_NOW, term)
+        case RequestVote(term, last_index, last_term, handed_over):
+            return _REQUEST_VOTE_FORM.pack(_REQUEST_VOTE, term, last_index, last_term, handed_over)
         case Vote(term):
             return _TERM_FORM.pack(_VOTE, term)
         case TermHint(term):
@@ -126,12 +158,13 @@ def decode(frame: bytes) -> Message:
     if kind == _APPEND_REPLY:
         _, term, read_round, prev_index, success, match_index = _unpack_whole(_APPEND_REPLY_FORM, frame)
         return AppendReply(term, read_round, prev_index, bool(success), match_index)
+    if kind == _PRE_VOTE:
+        return PreVote(*_unpack_whole(_PRE_VOTE_FORM, frame)[1:])
     if kind == _REQUEST_VOTE:
-        return RequestVote(*_unpack_whole(_REQUEST_VOTE_FORM, frame)[1:])
-    if kind == _VOTE:
-        return Vote(_unpack_whole(_TERM_FORM, frame)[1])
-    if kind == _TERM_HINT:
-        return TermHint(_unpack_whole(_TERM_FORM, frame)[1])
+        _, term, last_index, last_term, handed_over = _unpack_whole(_REQUEST_VOTE_FORM, frame)
+        return RequestVote(term, last_index, last_term, bool(handed_over))
+    if kind in _OF_TERM_ONLY:
+        return _OF_TERM_ONLY[kind](_unpack_whole(_TERM_FORM, frame)[1])
     raise MalformedFrameError(f"frame kind {kind} is unknown")
 
 

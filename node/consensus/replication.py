@@ -105,6 +105,13 @@ class Replicator:
     def match_position(self) -> dict[str, int]:
         return {peer: progress.match_index for peer, progress in self.peers.items()}
 
+    def successor(self, wanted: str) -> str:
+        """Who may take over: `wanted`, or of those that keep up the one with most of the log; "" = nobody."""
+        able = {peer: p.match_index for peer, p in self.peers.items() if p.connected and not p.probing}
+        if wanted:
+            return wanted if wanted in able else ""
+        return max(able, key=lambda peer: able[peer], default="")
+
     def peers_connected(self) -> int:
         return sum(progress.connected for progress in self.peers.values())
 

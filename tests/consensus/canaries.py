@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from node.consensus.contract import ProposalStatus
 from node.consensus.core import SafeRaft
-from node.consensus.frames import AppendReply, Message
+from node.consensus.frames import AppendReply, Message, TimeoutNow
+from node.consensus.proposals import Proposal
 from node.consensus.replication import Replicator
 from tests.consensus.harness import SimLog
 
@@ -76,3 +77,32 @@ class StepsBackOneByOne(Replicator):
         if not reply.success:
             reply = replace(reply, match_index=reply.prev_index - 1)
         super().on_reply(peer, reply)
+
+
+class StandsWithoutAsking(SafeRaft):
+    """As pysyncobj does: every time-out is an election, in a new term."""
+
+    def _may_stand(self) -> bool:
+        return not self.is_leader() and self.clock.monotonic() > self._SyncObj__raftElectionDeadline
+
+
+class NeverSticky(SafeRaft):
+    def _is_sticky(self) -> bool:
+        return False
+
+
+class HandsOverTooEarly(SafeRaft):
+    """Has the other node stand before it has the last entries: it loses, or is not even asked for its vote."""
+
+    def _go_on_with_handover(self, now: float) -> None:
+        if self.handover is not None and self.is_leader() and not self.handover.is_told:
+            self.handover.is_told = self.send(self.handover.target, TimeoutNow(self.term()))
+        super()._go_on_with_handover(now)
+
+
+class RefusesDuringHandover(SafeRaft):
+    def _admit(self, proposals: list[Proposal]) -> None:
+        if self.handover is not None and self.is_leader():
+            self.proposals.refuse(proposals, ProposalStatus.REFUSED_NOT_LEADER)
+            return
+        super()._admit(proposals)

@@ -13,8 +13,11 @@ from node.consensus.frames import (
     Hello,
     MalformedFrameError,
     Message,
+    PreVote,
+    PreVoteGrant,
     RequestVote,
     TermHint,
+    TimeoutNow,
     Vote,
     decode,
     decode_hello,
@@ -24,7 +27,11 @@ from node.consensus.frames import (
 
 BIG = 2**64 - 1
 MESSAGES: list[Message] = [
+    PreVote(1, 2, BIG),
+    PreVoteGrant(3),
+    TimeoutNow(BIG),
     RequestVote(1, 2, 3),
+    RequestVote(BIG, 0, 1, True),
     Vote(BIG),
     TermHint(7),
     AppendReply(1, 2, 3, True, 4),

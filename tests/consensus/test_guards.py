@@ -14,7 +14,7 @@ from node.consensus import appending
 from node.consensus.contract import LogEntry, ProposalOutcome, ProposalStatus
 from node.consensus.core import SafeRaft
 from node.consensus.engine import RaftEngine
-from node.consensus.frames import Append, AppendReply, Message, RequestVote, Vote, decode, encode
+from node.consensus.frames import Append, AppendReply, Message, PreVoteGrant, RequestVote, Vote, decode, encode
 from node.consensus.proposals import Proposal, Proposals
 from node.consensus.seams import ConsensusConfig, FatalRaftError
 from tests.consensus.canaries import (
@@ -64,9 +64,11 @@ class Alone:
         return [(peer, message) for peer, message in messages if isinstance(message, kind)]
 
     def stand(self) -> int:
-        """Let the election timer run out; the term it stands for."""
+        """Let the election timer run out, and have the peers say that they would vote; the term it stands for."""
         self.clock.now += 2.0
         self.engine.step()
+        for peer in self.engine.core.nodes:
+            self.tell(peer, PreVoteGrant(self.engine.status().term + 1))
         return self.engine.status().term
 
     def lead(self) -> int:

@@ -17,8 +17,9 @@ import pysyncobj.pickle
 import pysyncobj.syncobj
 import pytest
 
+from node.consensus.adapters import JournalView
 from node.consensus.contract import LogEntry, ProposalOutcome, ProposalStatus
-from node.consensus.core import COMPACT_ENTRIES_MIN, SafeRaft, _JournalView
+from node.consensus.core import COMPACT_ENTRIES_MIN, SafeRaft
 from node.consensus.engine import RaftEngine
 from node.consensus.pinned import SOURCES_SHA256, UnexpectedEngineError, check_sources
 from node.consensus.seams import ConsensusConfig, SystemClock
@@ -291,7 +292,7 @@ def test_journal_view_has_all_that_the_library_still_calls() -> None:
                 called.add(node.func.attr)
     replaced = {"add", "clear", "deleteEntriesFrom", "deleteEntriesTo", "_destroy"}  # by our overrides
     inherited = {"onOneSecondTimer"}
-    assert called - replaced - inherited == {name for name in vars(_JournalView) if not name.startswith("_")}
+    assert called - replaced - inherited == {name for name in vars(JournalView) if not name.startswith("_")}
 
 
 FORBIDDEN = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle"}
