@@ -30,6 +30,7 @@ from node.service.config import ConfigError, NodeConfig
 from node.service.expiry import Expiry
 from node.service.fraud_client import FraudClient
 from node.service.guard import Guard
+from node.service.leadership import transfer_leadership
 from node.service.ledger_servicer import LedgerServicer
 from node.service.metrics import EngineCollector, NodeMetrics, RateMeter
 from node.service.payment_book import PaymentBook
@@ -149,6 +150,8 @@ class Node:
         await self._stopping.wait()
         for task in tasks:
             task.cancel()
+        if await transfer_leadership(self._engine):
+            _log.info("handed the lead over to %s", self._engine.status().leader_id)
         await self._health.enter_graceful_shutdown()
         await server.stop(_STOP_GRACE_S)
         if fraud is not None:

@@ -62,6 +62,7 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         self.proposals = Proposals(config.unknown_after_s)
         self.reads = ReadRounds()
         self.elections = Elections(config.election_timeout_min_s)
+        self._SyncObj__raftElectionDeadline = 0.0
         self.handover: Handover | None = None
         self.promises: list[tuple[str, Message]] = []  # true only once the log is synced
         self.voters: set[str] = set()
@@ -215,7 +216,7 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
             return self.elections.hears_leader(now)
         since = now - self.config.election_timeout_min_s
         answering = sum(at > since for at in self._SyncObj__lastResponseTime.values())
-        return answering + 1 >= self._majority()
+        return bool(answering + 1 >= self._majority())
 
     def _majority(self) -> int:
         return (len(self.nodes) + 1) // 2 + 1

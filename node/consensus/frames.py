@@ -7,6 +7,7 @@ ones can be told apart and dropped.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.ledger.entry import ENTRY_BYTES_MAX
@@ -104,7 +105,12 @@ _TERM_FORM = struct.Struct("<BQ")
 _APPEND_FORM = struct.Struct("<BQQQQQQI")
 _ENTRY_FORM = struct.Struct("<QI")
 _APPEND_REPLY_FORM = struct.Struct("<BQQQBQ")
-_OF_TERM_ONLY = {_VOTE: Vote, _TERM_HINT: TermHint, _PRE_VOTE_GRANT: PreVoteGrant, _TIMEOUT_NOW: TimeoutNow}
+_OF_TERM_ONLY: dict[int, Callable[[int], Message]] = {
+    _VOTE: Vote,
+    _TERM_HINT: TermHint,
+    _PRE_VOTE_GRANT: PreVoteGrant,
+    _TIMEOUT_NOW: TimeoutNow,
+}
 
 
 def encode_hello(hello: Hello) -> bytes:

@@ -1,4 +1,4 @@
-"""AdminService: status, state hash, verification, export. Operators only."""
+"""AdminService: status, state hash, verification, export, leadership. Operators only."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from node.ledger.state import CHAIN_START
 from node.service.config import NodeConfig
 from node.service.errors import InvalidRequestError
 from node.service.guard import Guard
+from node.service.leadership import transfer_leadership
 from node.service.limits import EXPORT_PAGE_BYTES_MAX
 from node.service.metrics import RateMeter
 from node.storage.ledger_store import LedgerStore
@@ -110,6 +111,18 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                     previous_chain_hash=previous or b"", entries=[_exported(batch) for batch in batches]
                 )
                 first += len(batches)
+
+    async def TransferLeadership(  # noqa: N802
+        self, request: admin_pb2.TransferLeadershipRequest, context: Any
+    ) -> admin_pb2.TransferLeadershipResponse:
+        async with self._guard.call("TransferLeadership", context):
+            target = request.target_node_id
+            if target and target not in {peer.node_id for peer in self._config.peers}:
+                raise InvalidRequestError(f"target_node_id: {target!r} is no other node of this cluster")
+            transferred = await transfer_leadership(self._consensus, target)
+            return admin_pb2.TransferLeadershipResponse(
+                transferred=transferred, leader_id=self._consensus.status().leader_id
+            )
 
 
 def _exported(batch: AppliedBatch) -> admin_pb2.ExportedEntry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,8 @@ from node.service.errors import NotAppliedError, ServiceError
 from node.service.metrics import NodeMetrics
 
 _log = logging.getLogger("kibubu.service")
+READY_POLL_S = 0.002
+READY_POLLS_MAX = 100
 
 
 class Guard:
@@ -27,10 +30,19 @@ class Guard:
         if not self._consensus.status().ready:
             raise NotAppliedError("this node is not the leader; nothing was applied", self._leader_address())
 
+    async def _wait_until_ready(self) -> None:
+        """A leader of a moment ago may admit in a few milliseconds; refusing now would cost its callers more."""
+        for _ in range(READY_POLLS_MAX):
+            status = self._consensus.status()
+            if status.ready or status.role != "leader":
+                return
+            await asyncio.sleep(READY_POLL_S)
+
     @asynccontextmanager
     async def call(self, method: str, context: Any, *, leader_only: bool = False) -> AsyncIterator[None]:
         try:
             if leader_only:
+                await self._wait_until_ready()
                 self.check_leader()
             yield
         except ServiceError as error:

@@ -55,6 +55,11 @@ class AdminServiceStub:
                 request_serializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.ExportLogRequest.SerializeToString,
                 response_deserializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.ExportLogResponse.FromString,
                 _registered_method=True)
+        self.TransferLeadership = channel.unary_unary(
+                '/kibubu.admin.v1.AdminService/TransferLeadership',
+                request_serializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.TransferLeadershipRequest.SerializeToString,
+                response_deserializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.TransferLeadershipResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -88,6 +93,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TransferLeadership(self, request, context):
+        """The leader waits until the other node has everything, then has it take over; calls meanwhile wait or are sent there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -110,6 +122,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ExportLog,
                     request_deserializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.ExportLogRequest.FromString,
                     response_serializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.ExportLogResponse.SerializeToString,
+            ),
+            'TransferLeadership': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferLeadership,
+                    request_deserializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.TransferLeadershipRequest.FromString,
+                    response_serializer=kibubu_dot_admin_dot_v1_dot_admin__pb2.TransferLeadershipResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -221,6 +238,33 @@ class AdminService:
             '/kibubu.admin.v1.AdminService/ExportLog',
             kibubu_dot_admin_dot_v1_dot_admin__pb2.ExportLogRequest.SerializeToString,
             kibubu_dot_admin_dot_v1_dot_admin__pb2.ExportLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferLeadership(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.admin.v1.AdminService/TransferLeadership',
+            kibubu_dot_admin_dot_v1_dot_admin__pb2.TransferLeadershipRequest.SerializeToString,
+            kibubu_dot_admin_dot_v1_dot_admin__pb2.TransferLeadershipResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,8 @@ class AdminServiceStub:
     """Recomputes every balance and the hash chain from the stored history."""
     ExportLog: _grpc.UnaryStreamMultiCallable[_admin_pb2.ExportLogRequest, _admin_pb2.ExportLogResponse]
     """The history as it was applied, position by position, with the hash chain: for checkers and auditors."""
+    TransferLeadership: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TransferLeadershipRequest, _admin_pb2.TransferLeadershipResponse]
+    """The leader waits until the other node has everything, then has it take over; calls meanwhile wait or are sent there."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -53,6 +55,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Recomputes every balance and the hash chain from the stored history."""
     ExportLog: _aio.UnaryStreamMultiCallable[_admin_pb2.ExportLogRequest, _admin_pb2.ExportLogResponse]  # type: ignore[assignment]
     """The history as it was applied, position by position, with the hash chain: for checkers and auditors."""
+    TransferLeadership: _aio.UnaryUnaryMultiCallable[_admin_pb2.TransferLeadershipRequest, _admin_pb2.TransferLeadershipResponse]  # type: ignore[assignment]
+    """The leader waits until the other node has everything, then has it take over; calls meanwhile wait or are sent there."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """For operators: what a node is and whether its books are right."""
@@ -87,5 +91,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_admin_pb2.ExportLogResponse], _abc.AsyncIterator[_admin_pb2.ExportLogResponse]]:
         """The history as it was applied, position by position, with the hash chain: for checkers and auditors."""
+
+    @_abc_1.abstractmethod
+    def TransferLeadership(
+        self,
+        request: _admin_pb2.TransferLeadershipRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.TransferLeadershipResponse, _abc.Awaitable[_admin_pb2.TransferLeadershipResponse]]:
+        """The leader waits until the other node has everything, then has it take over; calls meanwhile wait or are sent there."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
