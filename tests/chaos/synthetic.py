@@ -177,8 +177,8 @@ class Synthesis:
             np.concatenate(self._operations),
             np.array(self._reads, READ),
             {node: log.copy() for node in ("n1", "n2", "n3")},
-            {n: int(columns[n, 5] - columns[n, 4]) for n in range(1, ACCOUNTS + 2)},
-            frozenset(range(2, ACCOUNTS + 2)),
+            final_balances_minor={n: int(columns[n, 5] - columns[n, 4]) for n in range(1, ACCOUNTS + 2)},
+            guarded=frozenset(range(2, ACCOUNTS + 2)),
         )
         self._store.close()
         return evidence
