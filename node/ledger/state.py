@@ -198,8 +198,6 @@ class LedgerState:
         n = len(words)
         outcomes = batch.outcomes
         self.ids.reserve(n)
-        # Room for both first, recalled and new: making the table anew would forget what was just recalled.
-        self._reserve_pending(2 * n)
         self._recall_pending(words, history)
         refs = np.zeros(n, dtype=np.int64)
         history.find_ids(words, refs)
