@@ -66,7 +66,8 @@ class History(Protocol):
     """Lookups behind the state: memory first, then disk."""
 
     def find_ids(self, words: Int64s, out: Int64s) -> None:
-        """Fill `out` (zero on entry) with the reference of each transfer's id where it was recorded before."""
+        """Fill `out` (zero on entry) with the reference of each transfer's id where it was recorded before; ids that
+        the state's own table holds may be left out, since it looks there itself."""
         ...
 
     def first_seen(self, reference: int) -> FirstSeen:

@@ -1,8 +1,9 @@
 """The transition kernel: a batch of transfers against the account rows. Integers only; no clock, no I/O, no chance.
 
 All arrays are int64 and C-contiguous: `words` is the batch viewed as (n, 16), `outcomes` (n, 8), `columns`
-(rows, COLUMN_COUNT). Ids are compared as two words. What a batch needs to know of earlier ones comes in: `known_refs`
-(where each id was seen before, 0 = never) and `known_same` (1 = with the very same content).
+(rows, COLUMN_COUNT). Ids are compared as two words. What a batch needs to know of ids comes in: `known_refs` (where
+each was seen before, also earlier in the batch; 0 = never) and `known_same` (1 = in an earlier batch with the very
+same content).
 
 Order in a chain: ids first (retries and reuse), then each member is checked and applied on top of the ones before it;
 the first broken rule undoes them all. After the last member "the chain must succeed": links of the accounts' history
@@ -20,7 +21,7 @@ from node.ledger.compiled import inlined, njit
 from node.ledger.features import update as update_features
 from node.ledger.records import OutcomeFlag, TransferFlag
 from node.ledger.statuses import Status
-from node.ledger.tables import find_id, find_pending, insert_id, insert_pending
+from node.ledger.tables import find_id, find_pending, insert_pending
 
 I64_MAX = np.int64((1 << 63) - 1)
 
@@ -266,7 +267,7 @@ def _move(columns: Any, debit: int, credit: int, amount: int, pending: bool) -> 
 @inlined
 def _apply_one(
     columns: Any, words: Any, outcomes: Any, i: int, position: int, timestamp_ns: int,
-    ids_a: Any, refs_a: Any, pending_keys: Any, pending_rows: Any, pending_at: Any,
+    ids: Any, pending_keys: Any, pending_rows: Any, pending_at: Any,
 ) -> int:  # fmt: skip
     """Check one transfer and apply it; leaves `pending_at[i]` for the undo."""
     status = _check_form(words, i)
@@ -276,7 +277,7 @@ def _apply_one(
     if flags & (POST | VOID):
         at = find_pending(pending_keys, pending_rows, words[i, PENDING_LO], words[i, PENDING_HI])
         if at < 0:
-            ref = find_id(ids_a, refs_a, words[i, PENDING_LO], words[i, PENDING_HI])
+            ref = find_id(ids[0], ids[1], ids[2], ids[3], words[i, PENDING_LO], words[i, PENDING_HI])
             state = _same_batch_state(outcomes, i, ref, position)
             if state == 0:
                 return P_NOT_FOUND
@@ -367,9 +368,9 @@ def _same_words(words: Any, i: int, j: int) -> bool:
 @inlined
 def _check_ids(
     words: Any, outcomes: Any, start: int, end: int, position: int,
-    ids_a: Any, refs_a: Any, known_refs: Any, known_same: Any, seen: Any, counts: Any,
+    known_refs: Any, known_same: Any, seen: Any,
 ) -> int:  # fmt: skip
-    """Retries and reused ids of a chain. Records every new id, also of what will be refused.
+    """Retries and reused ids of a chain.
 
     Returns 1 when the chain is new and to be applied, 0 when its outcomes are settled here. `seen[i]` is left as the
     reference of the first appearance."""
@@ -389,13 +390,9 @@ def _check_ids(
             continue
         ref, same = known_refs[i], known_same[i] != 0
         if ref == 0:
-            ref = find_id(ids_a, refs_a, lo, hi)
-            if ref != 0:  # only ids of this very batch can be new in the table
-                same = _same_words(words, i, ref & 0xFFFF)
-        if ref == 0:
-            insert_id(ids_a, refs_a, lo, hi, (position << 16) | i)
-            counts[0] += 1
             continue
+        if ref >> 16 == position:
+            same = _same_words(words, i, ref & 0xFFFF)
         seen[i] = ref
         found += 1
         if not same:
@@ -427,12 +424,13 @@ def _fail_chain(outcomes: Any, start: int, end: int, culprit: int, status: int) 
 @njit
 def apply_batch(
     columns: Any, words: Any, outcomes: Any, position: int, timestamp_ns: int,
-    ids_a: Any, refs_a: Any, known_refs: Any, known_same: Any,
+    ids: Any, known_refs: Any, known_same: Any,
     pending_keys: Any, pending_rows: Any, pending_at: Any, dirty: Any, seen: Any, counts: Any,
 ) -> None:  # fmt: skip
-    """Apply a whole batch. `outcomes` is zero on entry; `pending_at` is -1 on entry and afterwards says which row of
-    the pending table a successful pending, post or void transfer touched. counts[0] += ids recorded, counts[1] += OK,
-    counts[2] += duplicates, counts[3] += pending rows inserted."""
+    """Apply a whole batch. `ids` is the table that has the batch's ids already (slots, ids, refs, top), `known_refs`
+    says where each was seen before. `outcomes` is zero on entry; `pending_at` is -1 on entry and afterwards says which
+    row of the pending table a successful pending, post or void transfer touched. counts[0] += OK, counts[1] +=
+    duplicates, counts[2] += pending rows inserted."""
     n = words.shape[0]
     start = 0
     while start < n:
@@ -441,16 +439,16 @@ def apply_batch(
             end += 1
         left_open = end == n
         end = min(end + 1, n)
-        if _check_ids(words, outcomes, start, end, position, ids_a, refs_a, known_refs, known_same, seen, counts):
+        if _check_ids(words, outcomes, start, end, position, known_refs, known_same, seen):
             if left_open:
                 _fail_chain(outcomes, start, end, end - 1, CHAIN_OPEN)
             else:
                 _apply_chain(
-                    columns, words, outcomes, start, end, position, timestamp_ns, ids_a, refs_a,
+                    columns, words, outcomes, start, end, position, timestamp_ns, ids,
                     pending_keys, pending_rows, pending_at, dirty, counts,
                 )  # fmt: skip
         elif outcomes[start, O_STATUS] == DUPLICATE:
-            counts[2] += end - start
+            counts[1] += end - start
             _copy_first_outcomes(outcomes, start, end, position)
         start = end
 
@@ -470,14 +468,14 @@ def _copy_first_outcomes(outcomes: Any, start: int, end: int, position: int) -> 
 @inlined
 def _apply_chain(
     columns: Any, words: Any, outcomes: Any, start: int, end: int, position: int, timestamp_ns: int,
-    ids_a: Any, refs_a: Any, pending_keys: Any, pending_rows: Any, pending_at: Any, dirty: Any, counts: Any,
+    ids: Any, pending_keys: Any, pending_rows: Any, pending_at: Any, dirty: Any, counts: Any,
 ) -> None:  # fmt: skip
     for i in range(start, end):
         status = _apply_one(
-            columns, words, outcomes, i, position, timestamp_ns, ids_a, refs_a, pending_keys, pending_rows, pending_at
+            columns, words, outcomes, i, position, timestamp_ns, ids, pending_keys, pending_rows, pending_at
         )
         if pending_at[i] >= 0 and _flags(words, i) & PENDING:
-            counts[3] += 1
+            counts[2] += 1
         if status != OK:
             for j in range(i - 1, start - 1, -1):
                 _undo_one(columns, words, outcomes, j, pending_rows, pending_at)
@@ -486,7 +484,7 @@ def _apply_chain(
     # After this point the chain must succeed.
     for i in range(start, end):
         _finish_one(columns, words, outcomes, i, position, timestamp_ns, pending_rows, pending_at, dirty)
-    counts[1] += end - start
+    counts[0] += end - start
 
 
 @njit
@@ -500,15 +498,3 @@ def expire_pending(columns: Any, pending_keys: Any, pending_rows: Any, lo: int, 
     dirty[row[P_DEBIT]] = 1
     dirty[row[P_CREDIT]] = 1
     return i64(row[P_REF])
-
-
-@njit
-def find_ids(ids: Any, refs: Any, words: Any, out: Any) -> int:
-    """Fill `out[i]` where it is 0 with the reference of transfer i's id; returns how many are still 0."""
-    missing = 0
-    for i in range(words.shape[0]):
-        if out[i] == 0:
-            out[i] = find_id(ids, refs, words[i, ID_LO], words[i, ID_HI])
-            if out[i] == 0:
-                missing += 1
-    return missing

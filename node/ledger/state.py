@@ -3,19 +3,20 @@ function that takes the next log entry. Same entries, same bytes, on every node.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
+from blake3 import blake3
 from kibubu.raft.v1 import raft_pb2
 
 from node.ledger import kernel
 from node.ledger.columns import COLUMN_COUNT, Column
 from node.ledger.commands import apply_command
 from node.ledger.entry import Entry, decode_entry
-from node.ledger.history import AppliedBatch, BrokenHistoryError, Facts, History, Int64s
-from node.ledger.records import OUTCOME_WORDS, TRANSFER_WORDS, OutcomeFlag, TransferFlag
+from node.ledger.history import AppliedBatch, BrokenHistoryError, Facts, FirstSeen, History, Int64s
+from node.ledger.records import OUTCOME_WORDS, TRANSFER_WORDS, OutcomeFlag, Records, TransferFlag
 from node.ledger.statuses import PinVerdict
 from node.ledger.tables import PENDING_TABLE_MIN, IdTable, copy_pending, find_pending, insert_pending
 
@@ -113,7 +114,8 @@ class LedgerState:
         wanted = np.zeros_like(named)
         wanted[:, 0], wanted[:, 1] = named[:, 5], named[:, 6]
         refs = np.zeros(len(ends), dtype=np.int64)
-        history.find_ids(wanted, refs)
+        if self.ids.find_ids(wanted, refs):
+            history.find_ids(wanted, refs)
         for i in np.flatnonzero(refs):
             lo, hi, reference = wanted[i, 0], wanted[i, 1], int(refs[i])
             if find_pending(self.pending_keys, self.pending_rows, lo, hi) < 0:
@@ -175,9 +177,7 @@ class LedgerState:
         if len(entry.payments):
             batch.pin_tries = self._apply_verdicts(entry)
         if len(entry.transfers):
-            # A fresh, aligned copy: the section may begin anywhere in the frame.
-            words = entry.transfers.copy().view(np.int64).reshape(-1, TRANSFER_WORDS)
-            self._apply_transfers(batch, words, history)
+            self._apply_transfers(batch, _words(entry.transfers), history)
         return batch
 
     def _apply_verdicts(self, entry: Entry) -> list[int]:
@@ -197,43 +197,43 @@ class LedgerState:
     def _apply_transfers(self, batch: AppliedBatch, words: Int64s, history: History) -> None:
         n = len(words)
         outcomes = batch.outcomes
-        self.ids.reserve(n)
         self._recall_pending(words, history)
         refs = np.zeros(n, dtype=np.int64)
         history.find_ids(words, refs)
-        same = np.zeros(n, dtype=np.uint8)
-        firsts = {}
-        for i in np.flatnonzero(refs).tolist():
-            firsts[i] = first = history.first_seen(int(refs[i]))
-            same[i] = np.array_equal(first.words, words[i])
+        batch.recorded = self.ids.note(words, batch.position, refs)
+        same, firsts = self._recall_firsts(words, refs, batch.position, history)
         pending_at = np.full(n, -1, dtype=np.int64)
         seen = np.zeros(n, dtype=np.int64)
-        counts = np.zeros(4, dtype=np.int64)
+        counts = np.zeros(3, dtype=np.int64)
+        ids = (self.ids.slots, self.ids.ids, self.ids.refs, self.ids.top)
         kernel.apply_batch(
-            self.columns, words, outcomes, batch.position, batch.timestamp_ns, self.ids.ids, self.ids.refs, refs, same,
+            self.columns, words, outcomes, batch.position, batch.timestamp_ns, ids, refs, same,
             self.pending_keys, self.pending_rows, pending_at, self.dirty, seen, counts,
         )  # fmt: skip
-        self.ids.count += int(counts[0])
-        self.pending_count += int(counts[3])
+        ok, duplicate, pending = counts.tolist()
+        self.pending_count += pending
         for i, first in firsts.items():
             if int(outcomes[i, 0]) >> 16 & _DUPLICATE:
                 outcomes[i, 0] = (int(first.outcome[0]) & 0xFFFF) | _DUPLICATE << 16
                 outcomes[i, 1:5] = first.outcome[1:5]
                 batch.first_timestamps_ns[int(refs[i])] = first.timestamp_ns
         batch.first_seen = seen
-        batch.recorded = self._recorded(words, seen)
         self._note_pending(batch, words, pending_at)
-        ok, duplicate = int(counts[1]), int(counts[2])
         self.transfers_by_outcome["ok"] += ok
         self.transfers_by_outcome["duplicate"] += duplicate
         self.transfers_by_outcome["refused"] += n - ok - duplicate
 
     @staticmethod
-    def _recorded(words: Int64s, seen: Int64s) -> Int64s:
-        """Offsets of the transfers whose ids are recorded here: new ones, and neither zero nor all ones."""
-        low, high = words[:, 0], words[:, 1]
-        valid = ~(((low == 0) & (high == 0)) | ((low == -1) & (high == -1)))
-        return np.flatnonzero(valid & (seen == 0)).astype(np.int64)
+    def _recall_firsts(
+        words: Int64s, refs: Int64s, position: int, history: History
+    ) -> tuple[npt.NDArray[np.uint8], dict[int, FirstSeen]]:
+        """What was recorded in earlier batches under ids that come again, and whether it was the very same."""
+        same = np.zeros(len(words), dtype=np.uint8)
+        firsts: dict[int, FirstSeen] = {}
+        for i in np.flatnonzero((refs != 0) & (refs >> 16 != position)).tolist():
+            firsts[i] = first = history.first_seen(int(refs[i]))
+            same[i] = np.array_equal(first.words, words[i])
+        return same, firsts
 
     def _note_pending(self, batch: AppliedBatch, words: Int64s, pending_at: Int64s) -> None:
         for i in np.flatnonzero(pending_at >= 0).tolist():
@@ -246,7 +246,7 @@ class LedgerState:
 
     def state_hash(self) -> bytes:
         """Of every account row and of the waiting pending transfers; equal on nodes at the same position."""
-        digest = hashlib.blake2b(digest_size=32)
+        digest = blake3()
         digest.update(self.columns[: self.accounts_total + 1].tobytes())
         active = self.pending_rows[:, kernel.P_STATE] == kernel.ACTIVE
         rows = self.pending_rows[active]
@@ -254,11 +254,20 @@ class LedgerState:
         return digest.digest()
 
 
+def _words(transfers: Records) -> Int64s:
+    """The kernel's view, read-only always, so that it is compiled once; a copy only where commands of an odd length
+    before the transfers have moved them off their alignment."""
+    aligned = transfers if transfers.ctypes.data % 8 == 0 else transfers.copy()
+    words = aligned.view(np.int64).reshape(-1, TRANSFER_WORDS)
+    words.flags.writeable = False
+    return words
+
+
 def chain_hash(previous: bytes, batch: AppliedBatch) -> bytes:
-    """BLAKE2b-256 over the hash before, the position, the time, the entry, its outcomes and what expired."""
-    digest = hashlib.blake2b(previous, digest_size=32)
+    """BLAKE3 over the hash before, the position, the time, the entry, its outcomes and what expired."""
+    digest = blake3(previous)
     digest.update(batch.position.to_bytes(8, "little") + batch.timestamp_ns.to_bytes(8, "little"))
     digest.update(batch.entry)
-    digest.update(batch.outcomes.data)
+    digest.update(batch.outcomes.reshape(-1).view(np.uint8).data)
     digest.update(np.array(batch.expired, dtype="<i8").tobytes())
     return digest.digest()

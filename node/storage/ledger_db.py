@@ -2,7 +2,7 @@
 
 meta       cluster, node, format; state: position, timestamp, accounts, transfers, chain hash
 batches    position (8, big-endian) -> stored batch           appended in order
-ids        transfer id (16, big-endian) -> reference (8)      nearly appended when ids are time-ordered
+ids, runs  transfer id -> reference, in sorted runs           see node/storage/id_runs
 payments   payment id (16) -> reference (8)
 rows       account number (8) -> account row
 handles    ledger, key, value -> account number (8)
@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from node.ledger.columns import COLUMN_COUNT
-from node.ledger.history import AppliedBatch, CommandOutcome, Int64s, Profile, Remembered
+from node.ledger.history import CommandOutcome, Int64s, Profile, Remembered
 from node.ledger.kernel import PENDING_FIELDS
-from node.ledger.records import id_keys
 from node.ledger.statuses import CommandStatus
-from node.storage.batch_codec import encode_batch, open_batch
+from node.storage import id_runs
+from node.storage.batch_codec import encode_batch
 from node.storage.host import SYSTEM_HOST, Host
 from node.storage.memtable import Memtable
 
@@ -38,6 +38,7 @@ _DATABASES = (
     b"meta",
     b"batches",
     b"ids",
+    b"runs",
     b"payments",
     b"rows",
     b"handles",
@@ -98,6 +99,10 @@ class Snapshot:
         entries: int = self._txn.stat(self._db[db])["entries"]
         return entries
 
+    def ids(self) -> Iterator[tuple[Int64s, Int64s]]:
+        """(ids as low and high words, references), chunk by chunk. Raises BrokenHistoryError."""
+        return id_runs.all_ids(self._txn, self._db)
+
     def batch(self, position: int) -> bytes | None:
         value: bytes | None = self._txn.get(_key(position), db=self._db["batches"])
         return value
@@ -130,6 +135,8 @@ class LedgerDb:
         self._env = host.open_environment(path, map_bytes=map_bytes, max_dbs=len(_DATABASES))
         self._db = {name.decode(): self._env.open_db(name) for name in _DATABASES}
         self._check_identity(cluster_id, node_id)
+        with self._env.begin(buffers=True) as txn:
+            self._id_runs = id_runs.load(txn, self._db)
 
     def _check_identity(self, cluster_id: str, node_id: str) -> None:
         wanted = {b"format": FORMAT, b"cluster": cluster_id.encode(), b"node": node_id.encode()}
@@ -153,9 +160,15 @@ class LedgerDb:
             value: bytes | None = txn.get(key)
             return value
 
-    def find_ids(self, keys: list[bytes]) -> dict[bytes, int]:
-        with self._env.begin(db=self._db["ids"]) as txn, txn.cursor() as cursor:
-            return {key: int.from_bytes(value, "big") for key, value in cursor.getmulti(keys)}
+    def find_ids(self, words: Int64s, out: Int64s) -> None:
+        """Fill `out` where it is 0 with the reference of each transfer's id, where one is stored."""
+        while self._id_runs.runs:
+            directory = self._id_runs
+            with self._env.begin(buffers=True) as txn:
+                # What a directory names is deleted with the second checkpoint after it, not before.
+                if id_runs.version_of(txn, self._db) <= directory.version + 1:
+                    id_runs.find(directory, txn, self._db, words, out)
+                    return
 
     def batch(self, position: int) -> bytes | None:
         return self._get("batches", _key(position))
@@ -206,7 +219,7 @@ class LedgerDb:
 
             batches = memtable.batches.values()
             put_all("batches", [(_key(batch.position), encode_batch(batch)) for batch in batches], append=True)
-            put_all("ids", _id_items(list(batches)))
+            directory = id_runs.write(self._id_runs, txn, self._db, *memtable.ids.recorded())
             put_all("payments", sorted((i.to_bytes(16, "big"), _key(ref)) for i, ref in memtable.payments.items()))
             row_values = checkpoint.rows.tobytes()
             size = COLUMN_COUNT * 8
@@ -233,20 +246,7 @@ class LedgerDb:
                 ),
                 db=self._db["meta"],
             )
-
-
-def _id_items(batches: list[AppliedBatch]) -> list[tuple[bytes, bytes]]:
-    """(id, reference) of every recorded transfer in key order, so that LMDB meets each page once."""
-    items: list[tuple[bytes, bytes]] = []
-    for batch in batches:
-        if batch.recorded is None or not len(batch.recorded):
-            continue
-        recorded = batch.recorded
-        keys = id_keys(open_batch(batch).entry.transfers[recorded])
-        refs = ((batch.position << 16) | recorded).astype(">u8").tobytes()
-        items += [(keys[i * 16 : i * 16 + 16], refs[i * 8 : i * 8 + 8]) for i in range(len(recorded))]
-    items.sort()
-    return items
+        self._id_runs = directory
 
 
 def _profile_value(profile: Profile) -> bytes:

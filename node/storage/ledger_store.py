@@ -16,7 +16,7 @@ import numpy as np
 
 from node.ledger import kernel
 from node.ledger.history import AppliedBatch, BrokenHistoryError, CommandOutcome, FirstSeen, Int64s, Profile, Remembered
-from node.ledger.records import OFFSET_BITS, TRANSFER, Records, id_keys
+from node.ledger.records import OFFSET_BITS, TRANSFER, Records
 from node.ledger.state import LedgerState
 from node.payments.pin_tries import apply_verdict
 from node.storage.batch_codec import OpenBatch, chain_hash_of, decode_batch, open_batch
@@ -180,7 +180,7 @@ class LedgerStore:
         )
         state.dirty[numbers] = 0
         self._flushing = self._active
-        state.ids = type(state.ids)()
+        state.ids = state.ids.successor()
         self._active = Memtable(state.ids)
         self._last_checkpoint_at = self._host.monotonic()
         self._writer = self._host.start(lambda: self._write(checkpoint), "kibubu-checkpoint")
@@ -215,20 +215,11 @@ class LedgerStore:
     # --- history, for the state and for readers -------------------------------------------------------------------
 
     def find_ids(self, words: Int64s, out: Int64s) -> None:
-        missing = len(out)
-        for memtable in self._memtables():
-            missing = kernel.find_ids(memtable.ids.ids, memtable.ids.refs, words, out)
-            if not missing:
-                return
-        if not self._durable.transfers_total:
+        """Where ids were recorded before the active memtable; the state asks that one itself."""
+        flushing = self._flushing  # first: what leaves it is on disk by then
+        if flushing is not None and not flushing.ids.find_ids(words, out):
             return
-        unknown = np.flatnonzero(out == 0)
-        packed = id_keys(np.ascontiguousarray(words[unknown]).view(TRANSFER).reshape(-1))
-        keys = [packed[at : at + 16] for at in range(0, len(packed), 16)]
-        found = self._db.find_ids(keys)
-        if found:
-            for at, key in zip(unknown.tolist(), keys, strict=True):
-                out[at] = found.get(key, 0)
+        self._db.find_ids(words, out)
 
     def _batch(self, position: int) -> AppliedBatch | None:
         for memtable in self._memtables():
@@ -280,8 +271,9 @@ class LedgerStore:
     def _reference(self, number: int) -> int:
         record = np.zeros(1, dtype=TRANSFER)
         record["id_lo"], record["id_hi"] = number & ((1 << 64) - 1), number >> 64
-        out = np.zeros(1, dtype=np.int64)
-        self.find_ids(record.view(np.int64).reshape(1, -1), out)
+        words, out = record.view(np.int64).reshape(1, -1), np.zeros(1, dtype=np.int64)
+        if self._active.ids.find_ids(words, out):
+            self.find_ids(words, out)
         return int(out[0])
 
     def lookup_transfer(self, number: int) -> StoredTransfer | None:

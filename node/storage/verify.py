@@ -50,7 +50,7 @@ class _ReplayHistory:
         self.memtable = Memtable(state.ids)
 
     def find_ids(self, words: Int64s, out: Int64s) -> None:
-        kernel.find_ids(self._state.ids.ids, self._state.ids.refs, words, out)
+        """The state's own table holds them all."""
 
     def first_seen(self, reference: int) -> FirstSeen:
         value = self._snapshot.batch(reference >> OFFSET_BITS)
@@ -144,9 +144,20 @@ def _compare_rows(report: VerifyReport, snapshot: Snapshot, state: LedgerState, 
 
 
 def _compare_indexes(report: VerifyReport, snapshot: Snapshot, state: LedgerState) -> None:
-    """As many ids as the history has, and exactly the pending transfers that still wait."""
-    if snapshot.count("ids") != state.ids.count:
-        report.problem(f"the index of ids has {snapshot.count('ids')} entries, the history {state.ids.count}")
+    """Every id of the history leads to where it was recorded, and exactly the pending transfers wait that should."""
+    total = 0
+    try:
+        for ids, refs in snapshot.ids():
+            total += len(refs)
+            found = np.zeros(len(refs), dtype=np.int64)
+            state.ids.find_ids(ids, found)
+            if not np.array_equal(found, refs):
+                report.problem("the index of ids leads elsewhere than the history")
+                break
+    except BrokenHistoryError as error:
+        report.problem(str(error))
+    if total != state.ids.count:
+        report.problem(f"the index of ids has {total} entries, the history {state.ids.count}")
     rows = state.pending_rows
     waiting = {int(row[kernel.P_REF]): row for row in rows[rows[:, kernel.P_STATE] == kernel.ACTIVE]}
     stored = {reference: fields for reference, _, fields in snapshot.pending()}

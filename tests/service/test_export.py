@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from blake3 import blake3
 from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
 from prometheus_client import CollectorRegistry
 
@@ -62,7 +62,7 @@ async def _export(stub: Any, **request: int) -> list[admin_pb2.ExportLogResponse
 
 
 def _hash(previous: bytes, entry: admin_pb2.ExportedEntry) -> bytes:
-    digest = hashlib.blake2b(previous, digest_size=32)
+    digest = blake3(previous)
     digest.update(entry.position.to_bytes(8, "little") + entry.timestamp_ns.to_bytes(8, "little"))
     digest.update(entry.entry + entry.outcomes)
     digest.update(b"".join(reference.to_bytes(8, "little") for reference in entry.expired))

@@ -201,7 +201,7 @@ Global___ExportLogResponse: _TypeAlias = ExportLogResponse  # noqa: Y015
 
 @_typing.final
 class ExportedEntry(_message.Message):
-    """chain_hash = BLAKE2b-256 over previous chain hash, position (8 bytes, little-endian), timestamp_ns (8), entry,
+    """chain_hash = BLAKE3 over previous chain hash, position (8 bytes, little-endian), timestamp_ns (8), entry,
     outcomes, and each expired reference (8).
     """
 
