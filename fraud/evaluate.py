@@ -20,18 +20,36 @@ class AtAlertRate:
     value_recall: float  # share of the stolen money
 
 
-def average_precision(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
+def average_precision(
+    labels: npt.NDArray[Any], scores: npt.NDArray[Any], weights: npt.NDArray[Any] | None = None
+) -> float:
     """Area under the precision-recall curve, as the mean precision over the frauds; ties count as one step."""
-    positives = int(np.sum(labels))
+    weights = np.ones(len(labels)) if weights is None else weights
+    positives = float(np.sum(labels * weights))
     if not positives:
         raise ValueError("no fraud in the data: AUPRC is not defined")
     order = np.argsort(-scores, kind="stable")
-    sorted_scores, hits = scores[order], np.cumsum(labels[order])
+    sorted_scores = scores[order]
     last_of_tie = np.append(sorted_scores[1:] != sorted_scores[:-1], True)
-    found = hits[last_of_tie].astype(np.float64)
-    alerts = np.arange(1, len(labels) + 1, dtype=np.float64)[last_of_tie]
-    gained = np.diff(found, prepend=0.0)
-    return float(np.sum(gained * found / alerts) / positives)
+    found = np.cumsum((labels * weights)[order])[last_of_tie]
+    alerts = np.cumsum(weights[order])[last_of_tie]
+    return float(np.sum(np.diff(found, prepend=0.0) * found / alerts) / positives)
+
+
+def recall_at_false_positives(labels: npt.NDArray[Any], scores: npt.NDArray[Any], share: float) -> float:
+    """Share of the frauds above the score that at most `share` of the honest rows reach."""
+    honest = np.sort(scores[labels == 0])[::-1]
+    allowed = int(len(honest) * share)
+    threshold = honest[allowed] if allowed < len(honest) else -np.inf
+    return float(np.mean(scores[labels == 1] > threshold))
+
+
+def calibration_error(labels: npt.NDArray[Any], probabilities: npt.NDArray[Any], bins: int = 20) -> float:
+    """Expected calibration error over bins of equal weight: |mean probability - share of fraud|, weighted by rows."""
+    order = np.argsort(probabilities, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    gaps = [abs(float(np.mean(probabilities[part]) - np.mean(labels[part]))) * len(part) for part in parts]
+    return sum(gaps) / len(labels)
 
 
 def at_alert_rate(

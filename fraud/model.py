@@ -15,7 +15,7 @@ from catboost import CatBoostClassifier, Pool
 from node.ledger import features
 from node.ledger.statuses import FraudDecision
 
-MODEL_FILE, CARD_FILE, CARD_TEXT = "model.cbm", "card.json", "CARD.md"
+MODEL_FILE, CARD_FILE, CARD_TEXT, METRICS_FILE = "model.cbm", "card.json", "CARD.md", "metrics.json"
 SHIPPED = Path(__file__).parent / "model"
 REASONS = 3
 
@@ -60,6 +60,13 @@ class Model:
         strongest = np.argsort(-shap, axis=1)[:, :REASONS]
         raises = np.take_along_axis(shap, strongest, axis=1) > 0
         return np.where(raises, strongest + 1, 0).astype(np.uint8)
+
+
+def save(classifier: Any, path: Path) -> None:
+    """The same training gives the same bytes: what CatBoost notes about the moment is replaced by a constant."""
+    metadata = classifier.get_metadata()
+    metadata["model_guid"], metadata["train_finish_time"] = "0-0-0-0", ""
+    classifier.save_model(str(path))
 
 
 def sha256_of(path: Path) -> str:

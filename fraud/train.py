@@ -15,7 +15,7 @@ import numpy as np
 from catboost import CatBoostClassifier, Pool
 
 from fraud.evaluate import at_alert_rate, average_precision, threshold_for
-from fraud.model import CARD_FILE, CARD_TEXT, MODEL_FILE, SHIPPED, sha256_of
+from fraud.model import CARD_FILE, CARD_TEXT, MODEL_FILE, SHIPPED, save, sha256_of
 from fraud.simulate import DAY_NS, MULE, START_NS, TAKEN_OVER, History, simulate
 from node.ledger import features
 
@@ -48,7 +48,7 @@ def train(customers: int, days: int, seed: int, output: Path) -> Card:
     hold = threshold_for(scores[middle & (fraud == 0)], HOLD_SHARE)
     refuse = max(hold, threshold_for(scores[middle & (fraud == 0)], REFUSE_SHARE))
     output.mkdir(parents=True, exist_ok=True)
-    _save(classifier, output / MODEL_FILE)
+    save(classifier, output / MODEL_FILE)
     card = _card(history, fraud, scores, later, hold, refuse)
     card["data"] |= {"customers": customers, "days": days, "seed": seed, "payments": len(fraud)}
     card["data"]["fraud_share_in_training"] = float(fraud[earlier].mean())
@@ -56,13 +56,6 @@ def train(customers: int, days: int, seed: int, output: Path) -> Card:
     (output / CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     (output / CARD_TEXT).write_text(_card_text(card), encoding="utf-8")
     return card
-
-
-def _save(classifier: CatBoostClassifier, path: Path) -> None:
-    """The same training gives the same bytes: what CatBoost notes about the moment is replaced by a constant."""
-    metadata = classifier.get_metadata()
-    metadata["model_guid"], metadata["train_finish_time"] = "0-0-0-0", ""
-    classifier.save_model(str(path))
 
 
 def _card(history: History, fraud: Any, scores: Any, later: Any, hold: float, refuse: float) -> Card:
