@@ -33,7 +33,7 @@ from node.service.limits import (
     TRANSFERS_IN_CALL_MAX,
 )
 from node.service.reads import ReadBarrier
-from node.storage.ledger_store import LedgerStore, StoredTransfer
+from node.storage.ledger_store import LedgerStore, StoredTransfer, UnknownReferenceError
 
 MAIN_LEDGER = 404  # KES
 
@@ -191,7 +191,10 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             number = request.account_number
             if not 0 < number <= self._store.accounts_total:
                 raise InvalidRequestError(f"account_number: there is no account {number}")
-            page = self._store.statement(number, before, size)
+            try:
+                page = self._store.statement(number, before, size)
+            except UnknownReferenceError as error:
+                raise InvalidRequestError("page_token: not one that this service gave for this account") from error
             more = len(page) == size
             token = str(page[-1].position << 16 | page[-1].offset) if more else ""
             return ledger_pb2.GetStatementResponse(

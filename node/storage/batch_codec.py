@@ -28,10 +28,10 @@ def decode_batch(value: bytes) -> AppliedBatch:
     """Raises BrokenHistoryError when lengths do not fit; the content is proven by the hash chain."""
     if len(value) < _HEADER.size:
         raise BrokenHistoryError(f"stored batch of {len(value)} bytes is shorter than its header")
-    version, _, n_expired, position, timestamp_ns, entry_bytes, n, chain = _HEADER.unpack_from(value)
+    version, zero, n_expired, position, timestamp_ns, entry_bytes, n, chain = _HEADER.unpack_from(value)
     outcomes_at = _HEADER.size + entry_bytes
     expired_at = outcomes_at + n * OUTCOME.itemsize
-    if version != _VERSION or len(value) != expired_at + n_expired * 8:
+    if version != _VERSION or zero or len(value) != expired_at + n_expired * 8:
         raise BrokenHistoryError(f"stored batch at {position} does not fit its own lengths")
     outcomes = np.frombuffer(value, np.int64, n * OUTCOME_WORDS, outcomes_at).reshape(n, OUTCOME_WORDS)
     expired = tuple(np.frombuffer(value, "<i8", n_expired, expired_at).tolist())

@@ -86,11 +86,17 @@ def load(txn: Any, databases: Databases) -> Directory:
             number = _RUN_KEY.unpack(key)[0]
             highest = max(highest, number)
             count, *bounds, alive = _RUN.unpack(value)
+            if _RUN.pack(count, *bounds, bool(alive)) != bytes(value):
+                raise BrokenHistoryError(f"run {number} of the index of ids does not fit its form")
             if not alive:
                 dead.append(number)
                 continue
-            fences = np.frombuffer(_checked(txn, databases, number, _FENCES_CHUNK)[1], np.int64).reshape(-1, 2)
-            filter_ = np.frombuffer(_checked(txn, databases, number, _FILTER_CHUNK)[1], np.uint64)
+            none, packed_fences = _checked(txn, databases, number, _FENCES_CHUNK)
+            nor_here, packed_filter = _checked(txn, databases, number, _FILTER_CHUNK)
+            if none or nor_here:
+                raise BrokenHistoryError(f"run {number} of the index of ids counts ids where none are")
+            fences = np.frombuffer(packed_fences, np.int64).reshape(-1, 2)
+            filter_ = np.frombuffer(packed_filter, np.uint64)
             edges = np.array(bounds, dtype=np.int64).reshape(2, 2)
             runs.append(Run(number, count, edges, fences.copy(), filter_.copy()))
     return Directory(version, tuple(runs), tuple(dead), highest + 1)
@@ -138,12 +144,16 @@ def version_of(txn: Any, databases: Databases) -> int:
 
 
 def all_ids(txn: Any, databases: Databases) -> Iterator[tuple[Int64s, Int64s]]:
-    """(ids, references) chunk by chunk, each against its checksum, its bounds and its order; for verification."""
+    """(ids, references) run by run, each against its checksums, order, bounds, fences and filter; for verification."""
     for run in load(txn, databases).runs:
-        for ids, refs in _chunks(txn, databases, run.number, run.count):
-            if not is_sorted(ids):
-                raise BrokenHistoryError(f"run {run.number} of the index of ids is not in order")
-            yield ids, refs
+        ids, refs = _read_run(txn, databases, run)
+        if not is_sorted(ids):
+            raise BrokenHistoryError(f"run {run.number} of the index of ids is not in order")
+        again = _run_of(run.number, ids)
+        for name in ("bounds", "fences", "filter"):
+            if not np.array_equal(getattr(run, name), getattr(again, name)):
+                raise BrokenHistoryError(f"run {run.number} of the index of ids does not fit its own {name}")
+        yield ids, refs
 
 
 def _ripe(runs: Sequence[Run]) -> list[Run]:
@@ -176,15 +186,19 @@ def _write_run(txn: Any, databases: Databases, number: int, ids: Int64s, refs: I
     for at in range(0, len(refs), CHUNK_IDS):
         part_ids, part_refs = ids[at : at + CHUNK_IDS], refs[at : at + CHUNK_IDS]
         _put_chunk(txn, databases, number, at // CHUNK_IDS, len(part_refs), part_ids.tobytes() + part_refs.tobytes())
-    blocks = len(refs) * FILTER_BITS_PER_ID // (FILTER_BLOCK_WORDS * 64) + 1
-    filter_ = np.zeros(blocks * FILTER_BLOCK_WORDS, dtype=np.uint64)
-    fill_filter(filter_, ids)
-    fences = ids[::CHUNK_IDS].copy()
-    _put_chunk(txn, databases, number, _FENCES_CHUNK, 0, fences.tobytes())
-    _put_chunk(txn, databases, number, _FILTER_CHUNK, 0, filter_.tobytes())
-    run = Run(number, len(refs), ids[[0, -1]], fences, filter_)
+    run = _run_of(number, ids)
+    _put_chunk(txn, databases, number, _FENCES_CHUNK, 0, run.fences.tobytes())
+    _put_chunk(txn, databases, number, _FILTER_CHUNK, 0, run.filter.tobytes())
     _put_run(txn, databases, run, alive=True)
     return run
+
+
+def _run_of(number: int, ids: Int64s) -> Run:
+    """What is kept in memory of a run with these ids, in order."""
+    blocks = len(ids) * FILTER_BITS_PER_ID // (FILTER_BLOCK_WORDS * 64) + 1
+    filter_ = np.zeros(blocks * FILTER_BLOCK_WORDS, dtype=np.uint64)
+    fill_filter(filter_, ids)
+    return Run(number, len(ids), ids[[0, -1]], ids[::CHUNK_IDS].copy(), filter_)
 
 
 def _put_run(txn: Any, databases: Databases, run: Run, *, alive: bool) -> None:

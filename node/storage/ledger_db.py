@@ -95,9 +95,10 @@ class Snapshot:
         value = self._txn.get(b"state", db=self._db["meta"])
         return DurableState(*_STATE.unpack(value)) if value else DurableState()
 
-    def count(self, db: str) -> int:
-        entries: int = self._txn.stat(self._db[db])["entries"]
-        return entries
+    def items(self, db: str) -> Iterator[tuple[bytes, bytes]]:
+        """All of one database, in key order."""
+        with self._txn.cursor(self._db[db]) as cursor:
+            yield from cursor.iternext()
 
     def ids(self) -> Iterator[tuple[Int64s, Int64s]]:
         """(ids as low and high words, references), chunk by chunk. Raises BrokenHistoryError."""
@@ -106,10 +107,6 @@ class Snapshot:
     def batch(self, position: int) -> bytes | None:
         value: bytes | None = self._txn.get(_key(position), db=self._db["batches"])
         return value
-
-    def batches(self) -> Iterator[bytes]:
-        with self._txn.cursor(self._db["batches"]) as cursor:
-            yield from cursor.iternext(keys=False, values=True)
 
     def load_rows(self, columns: Int64s) -> int:
         """Read all account rows into `columns`; returns how many."""
@@ -212,15 +209,16 @@ class LedgerDb:
         memtable = checkpoint.memtable
         with self._env.begin(write=True) as txn:
 
-            def put_all(db: str, items: list[tuple[bytes, bytes]], *, append: bool = False) -> None:
+            def put_all(
+                db: str, items: list[tuple[bytes, bytes]], *, append: bool = False, overwrite: bool = True
+            ) -> None:
                 if items:
                     with txn.cursor(self._db[db]) as cursor:
-                        cursor.putmulti(items, append=append)
+                        cursor.putmulti(items, append=append, overwrite=overwrite)
 
             batches = memtable.batches.values()
             put_all("batches", [(_key(batch.position), encode_batch(batch)) for batch in batches], append=True)
             directory = id_runs.write(self._id_runs, txn, self._db, *memtable.ids.recorded())
-            put_all("payments", sorted((i.to_bytes(16, "big"), _key(ref)) for i, ref in memtable.payments.items()))
             row_values = checkpoint.rows.tobytes()
             size = COLUMN_COUNT * 8
             numbers = checkpoint.row_numbers.astype(">u8").tobytes()
@@ -231,10 +229,8 @@ class LedgerDb:
                     for i in range(len(checkpoint.row_numbers))
                 ],
             )
-            put_all("handles", [(_handle_key(*handle), _key(n)) for handle, n in sorted(memtable.handles.items())])
-            put_all("profiles", [(_key(n), _profile_value(p)) for n, p in sorted(memtable.profiles.items())])
-            put_all("requests", [(key, _request_value(r)) for key, r in sorted(memtable.requests.items())])
-            put_all("ended", [(_key(ref), bytes([state])) for ref, state in sorted(memtable.ended.items())])
+            for db, items in fact_items(memtable).items():
+                put_all(db, items, overwrite=db != "payments")  # the first payment of an id stands
             put_all("pending", [(_key(ref), value) for ref, value in sorted(checkpoint.pending.items())])
             for reference in memtable.ended:
                 txn.delete(_key(reference), db=self._db["pending"])
@@ -247,6 +243,17 @@ class LedgerDb:
                 db=self._db["meta"],
             )
         self._id_runs = directory
+
+
+def fact_items(memtable: Memtable) -> dict[str, list[tuple[bytes, bytes]]]:
+    """Database -> (key, value) in key order, of all that is no transfer and no account row."""
+    return {
+        "payments": sorted((i.to_bytes(16, "big"), _key(ref)) for i, ref in memtable.payments.items()),
+        "handles": sorted((_handle_key(*handle), _key(n)) for handle, n in memtable.handles.items()),
+        "profiles": sorted((_key(n), _profile_value(profile)) for n, profile in memtable.profiles.items()),
+        "requests": sorted((key, _request_value(found)) for key, found in memtable.requests.items()),
+        "ended": sorted((_key(ref), bytes([state])) for ref, state in memtable.ended.items()),
+    }
 
 
 def _profile_value(profile: Profile) -> bytes:

@@ -7,6 +7,7 @@ replays the log behind it. Memory stays bounded: when a checkpoint is due and th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,10 @@ class EntryResult:
     pin_tries: list[int]
 
 
+class UnknownReferenceError(Exception):
+    """A page of a statement was to begin at what is no applied transfer of that account."""
+
+
 class LedgerStore:
     def __init__(self, path: Path, config: StoreConfig, host: Host = SYSTEM_HOST) -> None:
         self._config = config
@@ -65,6 +70,9 @@ class LedgerStore:
         self._state = LedgerState(apply_verdict)
         self._durable = self._load()
         self._transfers_total = self._durable.transfers_total
+        # Held while an entry is applied: its references are in rows and id table before its batch can be read.
+        self._applying = threading.Lock()
+        self._applied_position = self._durable.position
         self._active = Memtable(self._state.ids)
         self._flushing: Memtable | None = None
         self._writer: Background | None = None
@@ -92,7 +100,7 @@ class LedgerStore:
 
     @property
     def applied_position(self) -> int:
-        return self._state.position
+        return self._applied_position
 
     @property
     def durable_position(self) -> int:
@@ -127,8 +135,10 @@ class LedgerStore:
         return self._state.next_expiry_ns
 
     def _memtables(self) -> tuple[Memtable, ...]:
-        # The writing one is taken first: what leaves it is on disk by then, and what is newer is in the active one.
-        flushing, active = self._flushing, self._active
+        # The active one is taken first: meanwhile it can only become the one being written, and what leaves that is
+        # on disk.
+        active = self._active
+        flushing = self._flushing
         return (active, flushing) if flushing is not None else (active,)
 
     # --- the state machine, on the engine's thread ----------------------------------------------------------------
@@ -141,8 +151,10 @@ class LedgerStore:
     def _apply_one(self, position: int, data: bytes) -> EntryResult:
         if self._active.transfers >= self._config.checkpoint_transfers_max:
             self.checkpoint(wait=False, block=True)
-        batch = self._state.apply(position, bytes(data), self, self._active)
-        self._active.add(batch)
+        with self._applying:
+            batch = self._state.apply(position, bytes(data), self, self._active)
+            self._active.add(batch)
+            self._applied_position = position
         self._transfers_total += len(batch.outcomes)
         return EntryResult(position, batch.timestamp_ns, batch.command_outcomes, replies_of(batch), batch.pin_tries)
 
@@ -277,30 +289,44 @@ class LedgerStore:
         return int(out[0])
 
     def lookup_transfer(self, number: int) -> StoredTransfer | None:
-        reference = self._reference(number)
+        with self._applying:
+            reference = self._reference(number)
         return self._stored(reference) if reference else None
 
     def _stored(self, reference: int) -> StoredTransfer:
         stored = stored_transfer(self._open(reference >> OFFSET_BITS), reference & _OFFSET_MASK)
         original = int(stored.outcome["original"])
-        if original and not int(stored.record["debit_account"]):
+        left_empty = [name for name in ("debit_account", "credit_account", "ledger") if not int(stored.record[name])]
+        if original and left_empty:
             pending = self._open(original >> OFFSET_BITS).entry.transfers[original & _OFFSET_MASK]
-            for name in ("debit_account", "credit_account", "ledger"):
+            for name in left_empty:
                 stored.record[name] = pending[name]
         return stored
 
     def statement(self, account_number: int, before_reference: int, limit: int) -> list[StoredTransfer]:
-        """Newest first, along the links that each transfer carries; before_reference 0 = from the newest."""
+        """Newest first, along the links that each transfer carries; before_reference 0 = from the newest.
+
+        Raises UnknownReferenceError when before_reference is no applied transfer of this account."""
         if before_reference:
-            reference = self._previous(self._stored(before_reference), account_number)
+            reference = self._previous(self._page_start(before_reference, account_number), account_number)
         else:
-            reference = int(self._state.columns[account_number, kernel.LAST])
+            with self._applying:
+                reference = int(self._state.columns[account_number, kernel.LAST])
         page: list[StoredTransfer] = []
         while reference and len(page) < limit:
             stored = self._stored(reference)
             page.append(stored)
             reference = self._previous(stored, account_number)
         return page
+
+    def _page_start(self, reference: int, account_number: int) -> StoredTransfer:
+        position, offset = reference >> OFFSET_BITS, reference & _OFFSET_MASK
+        batch = self._batch(position) if 0 < position <= self._applied_position else None
+        if batch is not None and offset < len(batch.outcomes) and not int(batch.outcomes[offset, 0]):
+            stored = self._stored(reference)
+            if account_number in (int(stored.record["debit_account"]), int(stored.record["credit_account"])):
+                return stored
+        raise UnknownReferenceError(f"{reference:#x} is no applied transfer of account {account_number}")
 
     @staticmethod
     def _previous(stored: StoredTransfer, account_number: int) -> int:
@@ -311,10 +337,11 @@ class LedgerStore:
         raise BrokenHistoryError(f"the history of account {account_number} leads to another account's transfer")
 
     def lookup_payment(self, number: int) -> StoredPayment | None:
-        reference = 0
-        for memtable in self._memtables():
+        """The first with this id: a later one, proposed by a leader that did not know of it, changes nothing."""
+        memtables = self._memtables()
+        reference = self._db.payment(number.to_bytes(16, "big"))
+        for memtable in reversed(memtables):
             reference = reference or memtable.payments.get(number, 0)
-        reference = reference or self._db.payment(number.to_bytes(16, "big"))
         if not reference:
             return None
         return stored_payment(self._open(reference >> OFFSET_BITS), reference & _OFFSET_MASK)
@@ -351,4 +378,4 @@ class LedgerStore:
             return verify_history(snapshot)
 
 
-__all__ = ["EntryResult", "LedgerStore", "StoreConfig", "StoredPayment", "StoredTransfer"]
+__all__ = ["EntryResult", "LedgerStore", "StoreConfig", "StoredPayment", "StoredTransfer", "UnknownReferenceError"]

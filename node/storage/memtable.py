@@ -38,6 +38,10 @@ class Memtable:
         self.batches[batch.position] = batch
         self.transfers += len(batch.outcomes)
         self.bytes_held += len(batch.entry) + batch.outcomes.nbytes
+        self.note(batch)
+
+    def note(self, batch: AppliedBatch) -> None:
+        """What is looked up by other keys than position and transfer id. The first payment of an id stands."""
         self.ended.update(batch.ended)
         if batch.entry:
             payments = decode_entry(batch.entry).payments

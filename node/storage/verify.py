@@ -3,6 +3,7 @@ outcomes, hash chain and account rows with what is stored; and add the outcomes 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,7 @@ from node.ledger.records import OFFSET_BITS, TransferFlag
 from node.ledger.state import LedgerState
 from node.payments.pin_tries import apply_verdict
 from node.storage.batch_codec import decode_batch, open_batch
-from node.storage.ledger_db import Snapshot
+from node.storage.ledger_db import DurableState, Snapshot, fact_items
 from node.storage.memtable import Memtable
 
 PROBLEMS_MAX = 20
@@ -46,7 +47,7 @@ class _ReplayHistory:
 
     def __init__(self, snapshot: Snapshot, state: LedgerState) -> None:
         self._snapshot = snapshot
-        self._state = state
+        self.state = state
         self.memtable = Memtable(state.ids)
 
     def find_ids(self, words: Int64s, out: Int64s) -> None:
@@ -74,32 +75,44 @@ class _ReplayHistory:
 
 def verify_history(snapshot: Snapshot) -> VerifyReport:
     """All of one moment: the node goes on writing meanwhile."""
-    report, durable = VerifyReport(), snapshot.state()
-    state = LedgerState(apply_verdict)
+    report, state = VerifyReport(), LedgerState(apply_verdict)
     history = _ReplayHistory(snapshot, state)
-    sums = np.zeros((durable.accounts_total + 1, 2), dtype=np.int64)
     try:
-        for value in snapshot.batches():
-            stored = decode_batch(value)
-            again = state.apply(stored.position, stored.entry, history, history.memtable)
-            history.memtable.ended.update(again.ended)
-            _compare(report, stored, again)
-            _add_up(history, stored, sums)
-            report.batches += 1
-            report.transfers += len(stored.outcomes)
+        durable = snapshot.state()
+        sums = np.zeros((durable.accounts_total + 1, 2), dtype=np.int64)
+        _replay(report, snapshot, history, sums)
+        _compare_ends(report, state, durable)
+        if not report.problems:
+            _compare_rows(report, snapshot, state, sums)
+            _compare_ids(report, snapshot, state)
+            _compare_pending(report, snapshot, state)
+            _compare_facts(report, snapshot, history.memtable)
     except Exception as error:
         # Whatever a flipped bit leads to is a finding, not a crash of the check.
         report.problem(f"after position {state.position}: {type(error).__name__}: {error}")
     report.position, report.accounts = state.position, state.accounts_total
     report.chain_hash, report.state_hash = state.chain_hash, state.state_hash()
-    if state.position != durable.position:
-        report.problem(f"the history ends at {state.position}, the checkpoint says {durable.position}")
-    elif state.chain_hash != durable.chain_hash:
-        report.problem(f"the hash chain ends otherwise than the checkpoint at {durable.position}")
-    if not report.problems:
-        _compare_rows(report, snapshot, state, sums)
-        _compare_indexes(report, snapshot, state)
     return report
+
+
+def _replay(report: VerifyReport, snapshot: Snapshot, history: _ReplayHistory, sums: Int64s) -> None:
+    for key, value in snapshot.items("batches"):
+        stored = decode_batch(value)
+        if int.from_bytes(key, "big") != stored.position:
+            report.problem(f"position {stored.position}: the batch is stored as {int.from_bytes(key, 'big')}")
+        again = history.state.apply(stored.position, stored.entry, history, history.memtable)
+        history.memtable.note(again)
+        _compare(report, stored, again)
+        _add_up(history, stored, sums)
+        report.batches += 1
+        report.transfers += len(stored.outcomes)
+
+
+def _compare_ends(report: VerifyReport, state: LedgerState, durable: DurableState) -> None:
+    found = DurableState(state.position, state.timestamp_ns, state.accounts_total, report.transfers, state.chain_hash)
+    for name in ("position", "timestamp_ns", "accounts_total", "transfers_total", "chain_hash"):
+        if getattr(found, name) != getattr(durable, name):
+            report.problem(f"the history ends with {name} {getattr(found, name)!r}, the checkpoint says otherwise")
 
 
 def _compare(report: VerifyReport, stored: AppliedBatch, again: AppliedBatch) -> None:
@@ -107,6 +120,8 @@ def _compare(report: VerifyReport, stored: AppliedBatch, again: AppliedBatch) ->
         report.problem(f"position {stored.position}: stored outcomes are not what the entry leads to")
     if stored.expired != again.expired:
         report.problem(f"position {stored.position}: stored time-outs are not what the entry leads to")
+    if stored.timestamp_ns != again.timestamp_ns:
+        report.problem(f"position {stored.position}: the stored time is not what the entry leads to")
     if stored.chain_hash != again.chain_hash:
         report.problem(f"position {stored.position}: the hash chain is broken")
 
@@ -143,26 +158,43 @@ def _compare_rows(report: VerifyReport, snapshot: Snapshot, state: LedgerState, 
             report.problem(f"ledger {ledger}: debits and credits differ")
 
 
-def _compare_indexes(report: VerifyReport, snapshot: Snapshot, state: LedgerState) -> None:
-    """Every id of the history leads to where it was recorded, and exactly the pending transfers wait that should."""
+def _compare_ids(report: VerifyReport, snapshot: Snapshot, state: LedgerState) -> None:
+    """Exactly the ids of the history, each leading to where it was first decided."""
     total = 0
-    try:
-        for ids, refs in snapshot.ids():
-            total += len(refs)
-            found = np.zeros(len(refs), dtype=np.int64)
-            state.ids.find_ids(ids, found)
-            if not np.array_equal(found, refs):
-                report.problem("the index of ids leads elsewhere than the history")
-                break
-    except BrokenHistoryError as error:
-        report.problem(str(error))
+    for words, references in snapshot.ids():
+        expected = np.zeros(len(words), dtype=np.int64)
+        state.ids.find_ids(words, expected)
+        for at in np.flatnonzero(references != expected).tolist():
+            number = (int(words[at, 1]) % (1 << 64)) << 64 | int(words[at, 0]) % (1 << 64)
+            report.problem(f"id {number:#034x}: the index leads to {references[at]:#x}, not to {expected[at]:#x}")
+        total += len(words)
     if total != state.ids.count:
         report.problem(f"the index of ids has {total} entries, the history {state.ids.count}")
-    rows = state.pending_rows
-    waiting = {int(row[kernel.P_REF]): row for row in rows[rows[:, kernel.P_STATE] == kernel.ACTIVE]}
-    stored = {reference: fields for reference, _, fields in snapshot.pending()}
+
+
+def _compare_pending(report: VerifyReport, snapshot: Snapshot, state: LedgerState) -> None:
+    """Exactly the pending transfers that still wait."""
+    rows, keys = state.pending_rows, state.pending_keys
+    waiting = {
+        int(rows[at, kernel.P_REF]): (*keys[at].tolist(), *rows[at].tolist())
+        for at in np.flatnonzero(rows[:, kernel.P_STATE] == kernel.ACTIVE).tolist()
+    }
+    stored = {reference: (*words, *fields.tolist()) for reference, words, fields in snapshot.pending()}
     for reference in sorted(waiting.keys() ^ stored.keys()):
         report.problem(f"pending transfer {reference:#x}: waits by the history or by the index, but not by both")
     for reference in sorted(waiting.keys() & stored.keys()):
-        if not np.array_equal(waiting[reference], stored[reference]):
+        if waiting[reference] != stored[reference]:
             report.problem(f"pending transfer {reference:#x}: the stored fields are not what its history leads to")
+
+
+def _compare_facts(report: VerifyReport, snapshot: Snapshot, memtable: Memtable) -> None:
+    """Payments, handles, profiles, requests and the ends of pending transfers."""
+    for db, expected in fact_items(memtable).items():
+        for wanted, found in itertools.zip_longest(expected, snapshot.items(db)):
+            if wanted != found:
+                report.problem(f"{db}: {_hex(found)} is stored, the history leads to {_hex(wanted)}")
+                break
+
+
+def _hex(item: tuple[bytes, bytes] | None) -> str:
+    return f"{item[0].hex()} = {item[1].hex()}" if item else "nothing more"
