@@ -7,7 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from node.ledger.compiled import inlined, njit
+from node.ledger.compiled import inlined, njit, unlocked
 
 FILTER_BLOCK_WORDS = 8  # a cache line
 _PROBES = 6
@@ -28,7 +28,7 @@ def _mixed(lo: int, hi: int) -> int:
     return x ^ (x >> np.uint64(32))
 
 
-@njit
+@unlocked
 def fill_filter(words: Any, ids: Any) -> None:
     """Note ids in a filter of whole blocks: one block and six bits of it for each id."""
     blocks = np.uint64(words.shape[0] // FILTER_BLOCK_WORDS)
@@ -94,7 +94,7 @@ def search_chunk(ids: Any, refs: Any, words: Any, wanted: Any, out: Any) -> None
             out[i] = refs[at]
 
 
-@njit
+@unlocked
 def is_sorted(ids: Any) -> bool:
     for i in range(1, ids.shape[0]):  # noqa: SIM110 - a generator is no business of a compiled kernel
         if not _is_less(ids[i - 1, 0], ids[i - 1, 1], ids[i, 0], ids[i, 1]):

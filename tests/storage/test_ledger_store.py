@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from kibubu.raft.v1 import raft_pb2
 
+from node.ledger.columns import Column
 from node.ledger.entry import encode_entry
 from node.ledger.records import PAYMENT, OutcomeFlag, TransferFlag
 from node.ledger.statuses import CommandStatus, Status
@@ -269,4 +270,35 @@ def test_readers_on_another_thread_meet_only_whole_entries(tmp_path: Path) -> No
         reader.join()
         sys.setswitchinterval(interval)
     assert problems == []
+    store.close()
+
+
+def test_readers_never_see_money_move_that_does_not_move(tmp_path: Path) -> None:
+    """A chain is applied member by member and undone when the last one fails; no other thread may see it halfway."""
+    store = open_store(tmp_path)
+    accounts = [command(create_account=raft_pb2.CreateAccount(ledger=KES, kind=1)) for _ in range(2)]
+    write(store, commands_entry(accounts))
+    seen: set[int] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(int(store.columns[1, Column.DEBITS_POSTED]))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    reader = threading.Thread(target=read)
+    try:
+        reader.start()
+        chain = np.repeat(transfer(0, 1, 2, 1, flags=LINKED), 8_000)
+        chain["credit_account"][-1], chain["flags"][-1] = 9, 0
+        for n in range(50):
+            chain["id_lo"] = np.arange(1, 8_001) + n * 8_000
+            replies = write(store, transfers_entry([chain])).replies
+            assert int(replies["status"][-1]) == Status.CREDIT_ACCOUNT_NOT_FOUND
+    finally:
+        done.set()
+        reader.join()
+        sys.setswitchinterval(interval)
+    assert seen == {0}
     store.close()
