@@ -170,7 +170,7 @@ class Node:
         self._registry.register(
             EngineCollector(
                 self._engine.status,
-                lambda: self._store.transfers_by_outcome,
+                lambda: self._store.transfers_by_kind_and_outcome,
                 lambda: self._store.accounts_total,
                 lambda: admission.queue_length,
             )

@@ -14,6 +14,7 @@ from kibubu.raft.v1 import raft_pb2
 from node.ledger import kernel
 from node.ledger.columns import COLUMN_COUNT, Column
 from node.ledger.commands import apply_command
+from node.ledger.counting import count_transfers, new_counts
 from node.ledger.entry import Entry, decode_entry
 from node.ledger.history import AppliedBatch, BrokenHistoryError, Facts, FirstSeen, History, Int64s
 from node.ledger.records import OUTCOME_WORDS, TRANSFER_WORDS, OutcomeFlag, Records, TransferFlag
@@ -44,7 +45,7 @@ class LedgerState:
         self.pending_rows: Int64s = np.zeros((PENDING_TABLE_MIN, kernel.PENDING_FIELDS), dtype=np.int64)
         self.pending_count = 0  # rows in use, ended ones included
         self._expiries: list[tuple[int, int, int, int]] = []  # (expires_ns, reference, id low, id high)
-        self.transfers_by_outcome = {"ok": 0, "refused": 0, "duplicate": 0}
+        self.transfer_counts = new_counts()
 
     # --- accounts -------------------------------------------------------------------------------------------------
 
@@ -210,8 +211,7 @@ class LedgerState:
             self.columns, words, outcomes, batch.position, batch.timestamp_ns, ids, refs, same,
             self.pending_keys, self.pending_rows, pending_at, self.dirty, seen, counts,
         )  # fmt: skip
-        ok, duplicate, pending = counts.tolist()
-        self.pending_count += pending
+        self.pending_count += int(counts[2])
         for i, first in firsts.items():
             if int(outcomes[i, 0]) >> 16 & _DUPLICATE:
                 outcomes[i, 0] = (int(first.outcome[0]) & 0xFFFF) | _DUPLICATE << 16
@@ -219,9 +219,7 @@ class LedgerState:
                 batch.first_timestamps_ns[int(refs[i])] = first.timestamp_ns
         batch.first_seen = seen
         self._note_pending(batch, words, pending_at)
-        self.transfers_by_outcome["ok"] += ok
-        self.transfers_by_outcome["duplicate"] += duplicate
-        self.transfers_by_outcome["refused"] += n - ok - duplicate
+        count_transfers(words, outcomes, self.transfer_counts)
 
     @staticmethod
     def _recall_firsts(

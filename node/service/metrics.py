@@ -59,22 +59,22 @@ class EngineCollector:
     def __init__(
         self,
         status: Callable[[], EngineStatus],
-        transfers_by_outcome: Callable[[], dict[str, int]],
+        transfers: Callable[[], dict[tuple[str, str], int]],
         accounts_total: Callable[[], int],
         queue_length: Callable[[], int],
     ) -> None:
         self._status = status
-        self._transfers_by_outcome = transfers_by_outcome
+        self._transfers = transfers
         self._accounts_total = accounts_total
         self._queue_length = queue_length
 
     def collect(self) -> Iterable[Metric]:
         status = self._status()
         transfers = CounterMetricFamily(
-            "kibubu_transfers", "Transfers applied by this node since it started", labels=["outcome"]
+            "kibubu_transfers", "Transfers applied by this node since it started", labels=["kind", "outcome"]
         )
-        for outcome, count in self._transfers_by_outcome().items():
-            transfers.add_metric([outcome], count)
+        for (kind, outcome), count in self._transfers().items():
+            transfers.add_metric([kind, outcome], count)
         yield transfers
         role = GaugeMetricFamily("kibubu_raft_role", "1 for the role that this node has", labels=["role"])
         for name in ("leader", "follower", "candidate"):

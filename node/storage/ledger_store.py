@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from node.ledger import kernel
+from node.ledger.counting import by_kind_and_outcome
 from node.ledger.history import AppliedBatch, BrokenHistoryError, CommandOutcome, FirstSeen, Int64s, Profile, Remembered
 from node.ledger.records import OFFSET_BITS, TRANSFER, Records
 from node.ledger.state import LedgerState
@@ -127,8 +128,8 @@ class LedgerStore:
         return self._transfers_total
 
     @property
-    def transfers_by_outcome(self) -> dict[str, int]:
-        return self._state.transfers_by_outcome
+    def transfers_by_kind_and_outcome(self) -> dict[tuple[str, str], int]:
+        return by_kind_and_outcome(self._state.transfer_counts)
 
     @property
     def next_expiry_ns(self) -> int:

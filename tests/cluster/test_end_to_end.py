@@ -282,13 +282,13 @@ def test_prometheus_counts_exactly_what_was_sent(cluster: Layout, operator: Call
 
 
 def _count_of(layout: Layout, node_id: str) -> str:
-    return f'kibubu_transfers_total{{outcome="ok",node="{node_id}"}}'
+    return f'sum(kibubu_transfers_total{{outcome="ok",node="{node_id}"}})'
 
 
 def _counted(layout: Layout, node_id: str) -> float:
     text = httpx.get(f"http://{layout.metrics_address(node_id)}/metrics", timeout=10).text
-    line = next(line for line in text.splitlines() if line.startswith('kibubu_transfers_total{outcome="ok"}'))
-    return float(line.split()[-1])
+    lines = [line for line in text.splitlines() if line.startswith("kibubu_transfers_total{")]
+    return sum(float(line.split()[-1]) for line in lines if 'outcome="ok"' in line)
 
 
 def test_every_process_serves_its_metrics(cluster: Layout, operator: Caller, customer: Customer) -> None:
