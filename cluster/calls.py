@@ -19,15 +19,12 @@ import grpc
 from cluster.certificates import TlsPaths, tls_paths
 from cluster.config_files import OPERATOR
 from cluster.layout import Layout
+from kibubu_client.leader import LEADER_ADDRESS_KEY, MAYBE_HAPPENED, NOT_APPLIED_KEY, SERVER_NAME
 
-LEADER_METADATA = "kibubu-leader-address"
-SERVER_NAME = "kibubu"
 DEADLINE_S = 10.0
 ATTEMPT_TIMEOUT_S = 3.0
 MESSAGE_BYTES_MAX = 16 << 20
 _PAUSE_S = 0.05
-_RETRY_SAFE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-_UNKNOWN = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN)
 
 Response = TypeVar("Response")
 Method = Callable[[grpc.Channel], Callable[..., Response]]
@@ -58,10 +55,9 @@ def channel_credentials(tls: TlsPaths) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(tls.ca.read_bytes(), tls.key.read_bytes(), tls.cert.read_bytes())
 
 
-def leader_hint(error: Any) -> str:
-    """The address that a follower names in its answer, or nothing."""
-    metadata = error.trailing_metadata() or ()
-    return next((str(value) for key, value in metadata if key == LEADER_METADATA), "")
+def marks_of(error: Any) -> dict[str, str]:
+    """What a node says about a call that it did not answer: that it surely did nothing, and who leads."""
+    return {str(key): str(value) for key, value in error.trailing_metadata() or ()}
 
 
 class Caller:
@@ -98,7 +94,7 @@ class Caller:
     def leader(self, method: Method[Response], request: Any) -> Response:
         """To the leader, again and again with the same ids until the deadline."""
         deadline_s = time.monotonic() + self._deadline_s
-        unknown = False
+        unknown = hint_was_followed = False
         while True:
             address = self._leader
             left_s = deadline_s - time.monotonic()
@@ -106,18 +102,19 @@ class Caller:
                 return method(self.channel(address))(request, timeout=max(min(left_s, ATTEMPT_TIMEOUT_S), 0.001))
             except grpc.RpcError as raw:
                 error: Any = raw
-                code = error.code()
-                if code not in (*_RETRY_SAFE, *_UNKNOWN):
+                code, marks = error.code(), marks_of(error)
+                surely_not = NOT_APPLIED_KEY in marks
+                if not surely_not and code not in MAYBE_HAPPENED:
                     raise _as_call_error(error, address) from raw
-                # A connection that broke on the way says UNAVAILABLE too; only the node's own refusal is sure.
-                hint = leader_hint(error)
-                unknown |= code in _UNKNOWN or (code is grpc.StatusCode.UNAVAILABLE and not hint)
+                unknown |= not surely_not
                 if time.monotonic() + _PAUSE_S >= deadline_s:
                     kind = UnknownOutcomeError if unknown else NotAppliedError
                     raise kind(f"no answer within {self._deadline_s:g} s: {error.details()}") from raw
+            hint = marks.get(LEADER_ADDRESS_KEY, "")
             if code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                 self._leader = hint if hint and hint != address else self._after(address)
-            if not hint:
+            hint_was_followed = bool(hint) and not hint_was_followed
+            if not hint_was_followed:  # a named leader is tried at once; two that name each other are not
                 time.sleep(_PAUSE_S)
 
     def _after(self, address: str) -> str:
@@ -128,9 +125,9 @@ class Caller:
 
 def _as_call_error(error: Any, address: str) -> CallError:
     code, details = error.code(), error.details()
-    if code in _RETRY_SAFE:
+    if NOT_APPLIED_KEY in marks_of(error):
         return NotAppliedError(f"{address}: {details}")
-    if code in _UNKNOWN:
+    if code in MAYBE_HAPPENED:
         return UnknownOutcomeError(f"{address}: {details}")
     return CallError(f"{code.name.lower().replace('_', ' ')}: {details}")
 

@@ -34,7 +34,7 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 2_000),
     ("grpc.enable_retries", 0),
 )
-_MAYBE_HAPPENED = frozenset(
+MAYBE_HAPPENED = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -78,7 +78,7 @@ class LeaderCaller:
     async def call(self, stub: type[Any], method: str, request: Any, deadline_s: float) -> Any:
         """The response. Raises NotAppliedError or UnknownOutcomeError at the deadline, InvalidRequestError at once."""
         end_s = time.monotonic() + deadline_s
-        pause_s, maybe_happened = PAUSE_S_MIN, False
+        pause_s, maybe_happened, hint_was_followed = PAUSE_S_MIN, False, False
         while True:
             address, left_s = self._leader, end_s - time.monotonic()
             try:
@@ -87,15 +87,17 @@ class LeaderCaller:
             except grpc.aio.AioRpcError as error:
                 trailers = {str(key): str(value) for key, value in error.trailing_metadata() or ()}
                 surely_not = NOT_APPLIED_KEY in trailers
-                if not surely_not and error.code() not in _MAYBE_HAPPENED:
+                if not surely_not and error.code() not in MAYBE_HAPPENED:
                     raise _refusal(error) from error
                 maybe_happened |= not surely_not
                 if time.monotonic() + pause_s >= end_s:
                     raise _too_late(error, deadline_s, maybe_happened) from error
                 hint = trailers.get(LEADER_ADDRESS_KEY, "")
                 is_full = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            if not is_full and self._move_on(address, hint):
-                continue  # a named leader is tried at once
+            if not is_full and self._move_on(address, hint) and not hint_was_followed:
+                hint_was_followed = True
+                continue  # a named leader is tried at once; two that name each other are not
+            hint_was_followed = False
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
