@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -50,8 +51,9 @@ class Guard:
             context.set_trailing_metadata(error.trailing_metadata())
             await context.abort(error.code, str(error))
         except Exception as error:
-            # Never the request's content: it may hold a PIN or a number. Nothing is known of the outcome.
-            _log.exception("call %s failed: %s", method, type(error).__name__)
+            # Where it happened, never what the error says: that may quote the request, which holds a PIN or a number.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("call %s failed: %s, nothing is known of the outcome\n%s", method, type(error).__name__, where)
             self._metrics.calls.labels(method, "INTERNAL").inc()
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "internal error; ask again with the same id")
         else:
