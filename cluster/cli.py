@@ -83,9 +83,9 @@ def _print_addresses(layout: Layout) -> None:
         "-d phoneNumber=+254712000001 -d networkCode=63902 --data-urlencode 'text=1*0712000002*500*2468'"
     )
     click.echo("  .venv/bin/kibubu transfer 254712000001 254712000002 500")
-    click.echo(
-        f"  curl -s http://{layout.prometheus_address}/api/v1/query --data-urlencode 'query=kibubu:transfers:rate1m'"
-    )
+    if has_prometheus:
+        url = f"http://{layout.prometheus_address}/api/v1/query"
+        click.echo(f"  curl -s {url} --data-urlencode 'query=kibubu:transfers:rate1m'")
 
 
 @main.command()

@@ -17,7 +17,16 @@ import numpy as np
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from kibubu.fraud.v1 import fraud_pb2, fraud_pb2_grpc
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    start_http_server,
+)
 
 from fraud.config import ConfigError, FraudConfig, load_config
 from fraud.model import Model, ModelError, load_model
@@ -141,6 +150,8 @@ def build_server(
 async def serve(config: FraudConfig, model: Model) -> None:
     """Runs until SIGTERM."""
     registry = CollectorRegistry()
+    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+        registry.register(collector)
     server, server_health, _ = build_server(config, model, registry)
     host, _, port = config.metrics_address.rpartition(":")
     start_http_server(int(port), host, registry=registry)
