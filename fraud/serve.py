@@ -134,7 +134,8 @@ def build_server(
     fraud_pb2_grpc.add_FraudServiceServicer_to_server(FraudServicer(model, Metrics(registry, model)), server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    names = (fraud_pb2.DESCRIPTOR.services_by_name["FraudService"].full_name, reflection.SERVICE_NAME)
+    service = fraud_pb2.DESCRIPTOR.services_by_name["FraudService"].full_name
+    names = (service, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     credentials = grpc.ssl_server_credentials(
         [(config.key.read_bytes(), config.cert.read_bytes())],

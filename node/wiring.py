@@ -173,6 +173,7 @@ class Node:
                 lambda: self._store.transfers_by_kind_and_outcome,
                 lambda: self._store.accounts_total,
                 lambda: admission.queue_length,
+                lambda: desk.queue_length,
             )
         )
         server = grpc.aio.server(interceptors=(RoleInterceptor(),), options=server_options())
@@ -209,7 +210,7 @@ class Node:
 def _service_names() -> tuple[str, ...]:
     files = (ledger_pb2, payments_pb2, admin_pb2)
     names = (service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
-    return (*names, reflection.SERVICE_NAME)
+    return (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
 
 
 def run(config: NodeConfig) -> int:

@@ -62,11 +62,13 @@ class EngineCollector:
         transfers: Callable[[], dict[tuple[str, str], int]],
         accounts_total: Callable[[], int],
         queue_length: Callable[[], int],
+        payment_queue_length: Callable[[], int],
     ) -> None:
         self._status = status
         self._transfers = transfers
         self._accounts_total = accounts_total
         self._queue_length = queue_length
+        self._payment_queue_length = payment_queue_length
 
     def collect(self) -> Iterable[Metric]:
         status = self._status()
@@ -92,6 +94,9 @@ class EngineCollector:
         yield GaugeMetricFamily("kibubu_accounts", "Accounts", value=self._accounts_total())
         yield GaugeMetricFamily(
             "kibubu_queue_length", "Transfers and commands that wait for admission", value=self._queue_length()
+        )
+        yield GaugeMetricFamily(
+            "kibubu_payment_queue_length", "Payments without an outcome yet", value=self._payment_queue_length()
         )
 
 

@@ -69,6 +69,11 @@ class PaymentDesk:
         self._rounds = 0
         self._round_is_due = False
 
+    @property
+    def queue_length(self) -> int:
+        """Payments and balance checks that were taken in and have no outcome yet."""
+        return len(self._by_id)
+
     async def decide(self, draft: Draft, pin: str) -> payments_pb2.Outcome:
         """The outcome of one payment or balance check. Raises what Admission.submit raises."""
         running = self._by_id.get(draft.payment_id)

@@ -7,8 +7,6 @@ import json
 import secrets
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +21,6 @@ from cluster.accounts import LEDGER_KES, find_account
 from cluster.calls import Caller
 from cluster.cli import main
 from cluster.clients import operator_client
-from cluster.config_files import SERVICE_CODE
 from cluster.demo import DEMO_PIN
 from cluster.health import find_leader, node_status
 from cluster.ids import new_id
@@ -31,44 +28,9 @@ from cluster.layout import FRAUD, NODE_IDS, Layout
 from cluster.vocabulary import CODE_OPERATOR
 from kibubu_client import new_id as new_number
 from kibubu_client import pack_transfer
+from tests.cluster.phone import Customer, balance_minor, dial, pay, promql, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
-Customer = Callable[..., str]
-
-
-def dial(layout: Layout, msisdn: str, text: str, session: str = "s1", code: str = SERVICE_CODE) -> str:
-    form = {
-        "sessionId": session,
-        "serviceCode": code,
-        "phoneNumber": f"+{msisdn}",
-        "networkCode": "63902",
-        "text": text,
-    }
-    answer = httpx.post(f"http://{layout.edge_address}/ussd/africastalking", data=form, timeout=15)
-    assert answer.status_code == 200, answer.text
-    return answer.text
-
-
-def balance_minor(operator: Caller, msisdn: str) -> int:
-    return find_account(operator, msisdn).balance_minor
-
-
-def wait_for(what: Callable[[], object], timeout_s: float = 30) -> None:
-    end_s = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < end_s, "it did not come about in time"
-        time.sleep(0.05)
-
-
-def pay(
-    operator: Caller, payer: str, payee: str, amount_minor: int, *, pin: str = DEMO_PIN, payment_id: bytes = b""
-) -> payments_pb2.Outcome:
-    payment = payments_pb2.Payment(
-        payment_id=payment_id or new_id(), kind=payments_pb2.PAYMENT_KIND_SEND_MONEY, payer_msisdn=payer, payee=payee,
-        amount_minor=amount_minor, currency="KES",
-    )  # fmt: skip
-    request = payments_pb2.MakePaymentRequest(payment=payment, pin=pin)
-    return operator.leader(lambda c: payments_pb2_grpc.PaymentsServiceStub(c).MakePayment, request).outcome
 
 
 def kibubu(layout: Layout, *arguments: str) -> str:
@@ -256,12 +218,6 @@ def test_without_the_sidecar_small_payments_pass_and_large_ones_are_held(
     wait_for(lambda: pay(operator, payer, payee, 5_000).decision == 1)
 
 
-def promql(layout: Layout, query: str) -> float:
-    url = f"http://{layout.prometheus_address}/api/v1/query"
-    result = httpx.get(url, params={"query": query}, timeout=10).json()["data"]["result"]
-    return float(result[0]["value"][1]) if result else -1.0
-
-
 def test_prometheus_counts_exactly_what_was_sent(cluster: Layout, operator: Caller, customer: Customer) -> None:
     payer, payee = customer(), customer()
     debit, credit = find_account(operator, payer).account_number, find_account(operator, payee).account_number
@@ -289,38 +245,6 @@ def _counted(layout: Layout, node_id: str) -> float:
     text = httpx.get(f"http://{layout.metrics_address(node_id)}/metrics", timeout=10).text
     lines = [line for line in text.splitlines() if line.startswith("kibubu_transfers_total{")]
     return sum(float(line.split()[-1]) for line in lines if 'outcome="ok"' in line)
-
-
-def test_every_process_serves_its_metrics(cluster: Layout, operator: Caller, customer: Customer) -> None:
-    assert pay(operator, customer(), customer(), 20_000).status_name == "ok"
-    dial(cluster, "254712000001", "")
-    leader = find_leader(operator, cluster)
-    expected = {
-        leader: (
-            'kibubu_payments_total{kind="send_money",outcome="ok"}', "kibubu_batch_transfers_bucket",
-            "kibubu_queue_length", "kibubu_raft_term", 'kibubu_raft_role{role="leader"} 1.0',
-            "kibubu_raft_commit_position", "kibubu_raft_lag_entries{peer=", "kibubu_fraud_decisions_total",
-            "kibubu_fraud_call_seconds_bucket",
-            *(f'kibubu_commit_seconds_count{{stage="{s}"}}' for s in ("admit", "score", "replicate", "apply", "total")),
-        ),
-        "fraud": ("kibubu_fraud_scores_total", "kibubu_fraud_score_seconds_bucket"),
-        "edge": ('kibubu_ussd_steps_total{gateway="africastalking",outcome="continue"}', "kibubu_ussd_step_seconds"),
-    }  # fmt: skip
-    for name, wanted in expected.items():
-        text = httpx.get(f"http://{cluster.metrics_address(name)}/metrics", timeout=10).text
-        assert [metric for metric in wanted if metric not in text] == [], name
-
-
-def test_no_log_holds_a_pin_or_a_number(cluster: Layout, operator: Caller, customer: Customer) -> None:
-    payer, payee = customer(), customer()
-    dial(cluster, payer, f"1*{payee}*77*1357*{DEMO_PIN}", "logged")
-    key = cluster.pin_key_file.read_bytes()
-    for log in (cluster.home / "logs").iterdir():
-        content = log.read_bytes()
-        assert payer.encode() not in content
-        assert b"1357" not in content
-        assert key not in content
-        assert key.hex().encode() not in content
 
 
 def test_a_node_refuses_another_clusters_folder(cluster: Layout, operator: Caller, tmp_path: Path) -> None:
