@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+from node.process import keep_memory
 from node.service.config import ConfigError, load_config
 
 
@@ -14,6 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m node", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the node's TOML file")
     arguments = parser.parse_args()
+    keep_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
         config = load_config(arguments.config)

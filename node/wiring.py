@@ -23,6 +23,7 @@ from node.consensus.engine import RaftEngine
 from node.consensus.seams import ConsensusConfig, SystemClock, TlsFiles
 from node.consensus.transport import GrpcTransport
 from node.payments.tariffs import TariffError, load_tariffs
+from node.process import rest_collector
 from node.service.admin_servicer import AdminServicer
 from node.service.admission import Admission
 from node.service.auth import RoleInterceptor, server_options
@@ -226,5 +227,6 @@ def run(config: NodeConfig) -> int:
 async def _run(config: NodeConfig) -> int:
     node = Node(config)
     node.serve_metrics()
+    rest_collector()
     await node.run()
     return 0
