@@ -55,8 +55,10 @@ class Replicator:
             progress.probe(last_index + 1)
 
     def connected(self, peer: str) -> None:
-        self.peers[peer].connected = True
-        self.peers[peer].probe(self.peers[peer].match_index + 1)
+        progress = self.peers[peer]
+        progress.connected = True
+        # Of a peer that has not answered in this term nothing is known: the search begins at the end of the log.
+        progress.probe(progress.match_index + 1 if progress.match_index else progress.next_index)
 
     def disconnected(self, peer: str) -> None:
         self.peers[peer].connected = False
@@ -66,10 +68,8 @@ class Replicator:
         for peer, progress in self.peers.items():
             if not progress.connected:
                 continue
+            self._stay_behind_base(progress)
             if progress.probing:
-                # Compaction kept what every node had stored, so the search never has to go below the base. A node
-                # whose disk was lost answers no to this forever: it needs a snapshot.
-                progress.next_index = max(progress.next_index, self._log.base_index + 1)
                 if everyone or not progress.probe_sent:
                     progress.probe_sent = self._send(peer, progress, view, [])
             elif not self._stream(peer, progress, view) and everyone:
@@ -78,8 +78,15 @@ class Replicator:
     def tell_commit(self, view: LeaderView) -> None:
         """Followers of a quiet leader learn at once what is committed, not at the next heartbeat."""
         for peer, progress in self.peers.items():
+            self._stay_behind_base(progress)
             if progress.connected and not progress.probing and progress.commit_sent < view.commit_index:
                 self._send(peer, progress, view, [])
+
+    def _stay_behind_base(self, progress: Progress) -> None:
+        """The log may be compacted while a peer is asked or streamed to. What went is stored on every node, so nobody
+        needs less than the base. A node whose disk was lost answers no to this forever: it needs a snapshot."""
+        if progress.next_index <= self._log.base_index:
+            progress.probe(self._log.base_index + 1)
 
     def on_reply(self, peer: str, reply: AppendReply) -> None:
         """The caller has checked that the reply is of this very term of office."""
