@@ -18,7 +18,7 @@ from cluster.accounts import LEDGER_KES, AccountNameError, find_account
 from cluster.calls import Caller, CallError, operator_caller
 from cluster.certificates import CertificateError
 from cluster.cli_chaos import chaos
-from cluster.cli_load import bench, fraud
+from cluster.cli_load import bench, fraud, simulate
 from cluster.config_files import SERVICE_CODE
 from cluster.demo import SeedError
 from cluster.ids import new_id
@@ -271,6 +271,7 @@ def verify() -> None:
 main.add_command(bench)
 main.add_command(chaos)
 main.add_command(fraud)
+main.add_command(simulate)
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,236 @@
+"""Known bugs by name, each one guard taken out of the honest code: the simulator must find every one of them.
+
+They are switched on in tests only, by `switched_on`, and off again behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from node.consensus import appending, core
+from node.consensus.contract import ProposalStatus
+from node.consensus.core import SafeRaft
+from node.consensus.frames import Append, AppendReply, Vote
+from node.consensus.seams import RaftLog as RaftLogSeam
+from node.ledger.state import LedgerState
+from node.service.admission import Admission
+from node.service.reads import ReadBarrier
+from node.storage.ledger_db import LedgerDb
+from node.storage.ledger_store import LedgerStore
+from node.storage.raft_log import RaftLog
+from tests.consensus.canaries import (
+    AppliesFromTheStart,
+    CountsEveryVote,
+    CountsOldAcknowledgements,
+    DiscardsAtStepDown,
+    ReadsWithoutNoop,
+    ReadsWithoutQuorum,
+)
+from tests.simulation.disk import DiskFailedError, SimDisk
+
+Patch = Callable[[ExitStack], None]
+
+
+class AcknowledgesBeforeSync(SafeRaft):
+    def flush(self) -> None:
+        early = [promise for promise in self.promises if isinstance(promise[1], AppendReply)]
+        self.promises = [promise for promise in self.promises if not isinstance(promise[1], AppendReply)]
+        for peer, message in early:
+            self.send(peer, message)
+        super().flush()
+
+
+class VotesBeforeSync(SafeRaft):
+    def flush(self) -> None:
+        early = [promise for promise in self.promises if isinstance(promise[1], Vote)]
+        self.promises = [promise for promise in self.promises if not isinstance(promise[1], Vote)]
+        for peer, message in early:
+            self.send(peer, message)
+        super().flush()
+
+
+class SyncsAfterSend(SafeRaft):
+    """One sync at the end of a round, after everything was sent."""
+
+    def flush(self) -> None:
+        promises, self.promises = self.promises, []
+        for peer, message in promises:
+            self.send(peer, message)
+        super().flush()
+
+
+class CommitsOldTerms(SafeRaft):
+    """Counts copies of entries of earlier terms (the Raft paper's figure 8)."""
+
+    def _SyncObj__getEntries(  # noqa: N802
+        self, first: int, count: int | None = None, bytes_max: int | None = None
+    ) -> list[tuple[None, int, int]]:
+        return [(None, index, self.term()) for _, index, _ in super()._SyncObj__getEntries(first)]
+
+
+class CompactsBeyondDurable(SafeRaft):
+    def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
+        upto = self.applied_index()
+        if upto - self.log.base_index >= 8:
+            self.log.compact(upto)
+
+
+class ReadyBeforeNoop(SafeRaft):
+    def is_ready(self) -> bool:
+        return self.is_leader()
+
+
+class AnswersWhenAppended(SafeRaft):
+    """A caller hears that its entry is committed as soon as this node has it."""
+
+    def _settle(self) -> None:
+        if self.is_leader() and self.log.last_index > self.commit_index():
+            self._SyncObj__raftCommitIndex = self.log.last_index
+        super()._settle()
+
+
+def _patched(owner: Any, name: str, new: Any) -> Patch:
+    def enter(stack: ExitStack) -> None:
+        stack.enter_context(patch.object(owner, name, new))
+
+    return enter
+
+
+def _always_truncate(log: RaftLogSeam, first: int, entries: Any) -> int:
+    return 0
+
+
+def _commit_to_last_index(commit_index: int, match_index: int, last_index: int) -> int:
+    return min(commit_index, last_index)
+
+
+_append_entries = appending.append_entries
+
+
+def _acknowledge_to_last_index(log: RaftLogSeam, message: Append, commit_index: int) -> AppendReply:
+    reply = _append_entries(log, message, commit_index)
+    if not reply.success:
+        return reply
+    return AppendReply(reply.term, reply.read_round, reply.prev_index, True, log.last_index)
+
+
+_encode_state = RaftLog._encode_state
+
+
+def _forget_vote(log: RaftLog) -> bytes:
+    voted_for, log.voted_for = log.voted_for, ""
+    try:
+        return _encode_state(log)
+    finally:
+        log.voted_for = voted_for
+
+
+_sync = RaftLog.sync
+
+
+def _go_on_after_failed_sync(log: RaftLog) -> None:
+    try:
+        _sync(log)
+    except DiskFailedError:
+        log._failed = False
+
+
+_disk_init = SimDisk.__init__
+
+
+def _lying_disk(disk: SimDisk, *args: Any) -> None:
+    _disk_init(disk, *args)
+    disk.unsynced_max = 30
+
+
+def _disk_that_lies_to_the_leader(disk: SimDisk, *args: Any) -> None:
+    _lying_disk(disk, *args)
+    disk.lies_to = lambda process: process.engine.core.is_leader()
+
+
+_error = Admission._error
+
+
+def _unknown_is_refused(admission: Admission, status: ProposalStatus) -> Callable[[], Exception]:
+    known = ProposalStatus.REFUSED_NOT_LEADER if status is ProposalStatus.UNKNOWN else status
+    return _error(admission, known)
+
+
+async def _read_at_once(barrier: ReadBarrier) -> int:
+    return barrier._consensus.status().applied_position
+
+
+def _find_in_memory_only(store: LedgerStore, words: Any, out: Any) -> None:
+    from node.ledger import kernel
+
+    for memtable in store._memtables():
+        if not kernel.find_ids(memtable.ids.ids, memtable.ids.refs, words, out):
+            return
+
+
+_apply = LedgerState.apply
+
+
+def _apply_with_own_clock(state: LedgerState, *args: Any) -> Any:
+    state.timestamp_ns += id(state) % 3
+    return _apply(state, *args)
+
+
+def _no_pending(store: LedgerStore) -> list[tuple[int, bytes]]:
+    return []
+
+
+_write = LedgerDb.write
+
+
+def _write_without_rows(database: LedgerDb, checkpoint: Any) -> None:
+    from dataclasses import replace
+
+    _write(database, replace(checkpoint, row_numbers=checkpoint.row_numbers[:-1], rows=checkpoint.rows[:-1]))
+
+
+CORES: dict[str, type[SafeRaft]] = {
+    "acknowledge_before_sync": AcknowledgesBeforeSync,
+    "vote_before_sync": VotesBeforeSync,
+    "sync_after_send": SyncsAfterSend,
+    "acknowledgement_without_term": CountsOldAcknowledgements,
+    "duplicate_votes": CountsEveryVote,
+    "commit_of_old_terms": CommitsOldTerms,
+    "commit_when_appended": AnswersWhenAppended,
+    "read_without_quorum": ReadsWithoutQuorum,
+    "read_without_noop": ReadsWithoutNoop,
+    "compaction_beyond_durable": CompactsBeyondDurable,
+    "discard_at_step_down": DiscardsAtStepDown,
+    "apply_twice_after_restart": AppliesFromTheStart,
+    "ready_before_noop": ReadyBeforeNoop,
+}
+PATCHES: dict[str, Patch] = {
+    "truncate_always": _patched(appending, "first_new", _always_truncate),
+    "commit_to_last_index": _patched(core, "verified_commit", _commit_to_last_index),
+    "acknowledgement_to_last_index": _patched(core, "append_entries", _acknowledge_to_last_index),
+    "vote_not_durable": _patched(RaftLog, "_encode_state", _forget_vote),
+    "goes_on_after_failed_sync": _patched(RaftLog, "sync", _go_on_after_failed_sync),
+    "journal_never_synced": _patched(SimDisk, "__init__", _lying_disk),
+    "leader_counts_unsynced": _patched(SimDisk, "__init__", _disk_that_lies_to_the_leader),
+    "unknown_is_refused": _patched(Admission, "_error", _unknown_is_refused),
+    "read_at_once": _patched(ReadBarrier, "__call__", _read_at_once),
+    "ids_forgotten_at_checkpoint": _patched(LedgerStore, "find_ids", _find_in_memory_only),
+    "own_clock_in_apply": _patched(LedgerState, "apply", _apply_with_own_clock),
+    "checkpoint_without_pending": _patched(LedgerStore, "_waiting_pending", _no_pending),
+    "checkpoint_without_a_row": _patched(LedgerDb, "write", _write_without_rows),
+}
+NAMES = (*CORES, *PATCHES)
+
+
+@contextmanager
+def switched_on(name: str) -> Iterator[type[SafeRaft]]:
+    """The engine's core with this bug in it; "" = the honest one."""
+    with ExitStack() as stack:
+        if name in PATCHES:
+            PATCHES[name](stack)
+        elif name and name not in CORES:
+            raise KeyError(f"there is no canary {name!r}; there are {', '.join(NAMES)}")
+        yield CORES.get(name, SafeRaft)

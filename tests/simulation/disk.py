@@ -1,0 +1,241 @@
+"""A disk with LMDB on it, as far as storage uses it: the same calls, the same all-or-nothing transactions.
+
+A commit takes effect in one step, as LMDB's does: a power cut before its last page leaves the old state, one after it
+the new. A failed commit leaves either, and nobody knows which.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+Undo = list[tuple["Table", bytes, bytes | None]]
+LATENCY_S = (0.000_2, 0.001_5)
+
+
+class DiskFailedError(Exception):
+    """An injected error of a sync."""
+
+
+class Table:
+    """One named database: keys in order."""
+
+    def __init__(self) -> None:
+        self.data: dict[bytes, bytes] = {}
+        self.keys: list[bytes] = []
+
+    def put(self, key: bytes, value: bytes) -> None:
+        if key not in self.data:
+            if not self.keys or key > self.keys[-1]:
+                self.keys.append(key)
+            else:
+                self.keys.insert(bisect_left(self.keys, key), key)
+        self.data[key] = value
+
+    def delete(self, key: bytes) -> bool:
+        if self.data.pop(key, None) is None:
+            return False
+        del self.keys[bisect_left(self.keys, key)]
+        return True
+
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            self.delete(key)
+        else:
+            self.put(key, value)
+
+
+class SimDisk:
+    """What one node's environments hold; it outlives the node's processes."""
+
+    def __init__(self, rng: random.Random, faults: Counter[str]) -> None:
+        self._rng = rng
+        self._faults = faults
+        self.files: dict[str, dict[bytes, Table]] = {}
+        self.slowness = 1.0
+        self.fail_syncs = 0
+        self.unsynced_max = 0  # a disk that lies: so many commits of an environment are lost with the power
+        self.lies_to: Callable[[Any], bool] = lambda host: True
+        self._unsynced: dict[str, deque[Undo]] = {}
+        self.syncs = 0
+
+    def open(self, name: str, host: Any) -> Environment:
+        return Environment(self.files.setdefault(name, {}), name, self, host)
+
+    def wipe(self) -> None:
+        self.files.clear()
+
+    def commit(self, name: str, undo: Undo, host: Any) -> None:
+        """Raises DiskFailedError or PowerCutError; whatever of `undo` must be taken back was taken back."""
+        self.syncs += 1
+        host.spend(self._rng.uniform(*LATENCY_S) * self.slowness)
+        if self.slowness > 1:
+            self._faults["disk_slow"] += 1
+        if self.fail_syncs:
+            self.fail_syncs -= 1
+            self._faults["sync_failed"] += 1
+            if self._rng.random() < 0.5:
+                take_back(undo)
+            host.sync_failed(name)
+            raise DiskFailedError(f"sync of {name} failed")
+        try:
+            host.syncing(name, "before")
+            host.syncing(name, "torn")
+        except BaseException:
+            take_back(undo)
+            raise
+        if self.unsynced_max and name == "raft":
+            self._remember(name, undo, host)
+        host.syncing(name, "after")
+
+    def _remember(self, name: str, undo: Undo, host: Any) -> None:
+        """An honest sync makes durable what lies before it, too."""
+        unsynced = self._unsynced.setdefault(name, deque(maxlen=self.unsynced_max))
+        if self.lies_to(host):
+            unsynced.append(undo)
+        else:
+            unsynced.clear()
+
+    def lose_power(self) -> None:
+        for lost in self._unsynced.values():
+            while lost:
+                take_back(lost.pop())
+
+
+def take_back(undo: Undo) -> None:
+    for table, key, value in reversed(undo):
+        table.restore(key, value)
+
+
+class Environment:
+    """The part of lmdb.Environment that storage uses."""
+
+    def __init__(self, tables: dict[bytes, Table], name: str, disk: SimDisk, host: Any) -> None:
+        self._tables, self._name, self._disk, self._host = tables, name, disk, host
+
+    def open_db(self, name: bytes) -> Table:
+        return self._tables.setdefault(name, Table())
+
+    def begin(self, *, write: bool = False, db: Table | None = None, buffers: bool = False) -> Transaction:
+        return Transaction(db, self._commit if write else None)
+
+    def close(self) -> None:
+        pass
+
+    def _commit(self, undo: Undo) -> None:
+        if undo:
+            self._disk.commit(self._name, undo, self._host)
+
+
+class Transaction:
+    def __init__(self, db: Table | None, commit: Callable[[Undo], None] | None) -> None:
+        self._db, self._commit = db, commit
+        self._undo: Undo = []
+
+    def __enter__(self) -> Transaction:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is not None:
+            take_back(self._undo)
+        elif self._commit is not None:
+            self._commit(self._undo)
+
+    def _table(self, db: Table | None) -> Table:
+        table = db if db is not None else self._db
+        if table is None:
+            raise ValueError("no database is named")
+        return table
+
+    def get(self, key: bytes, default: bytes | None = None, db: Table | None = None) -> bytes | None:
+        return self._table(db).data.get(key, default)
+
+    def put(self, key: bytes, value: bytes, *, append: bool = False, db: Table | None = None) -> bool:
+        return self.put_into(self._table(db), key, value, append=append)
+
+    def put_into(self, table: Table, key: bytes, value: bytes, *, append: bool) -> bool:
+        if self._commit is None:
+            raise PermissionError("a read transaction cannot write")
+        if append and table.keys and key <= table.keys[-1]:
+            return False
+        self._undo.append((table, key, table.data.get(key)))
+        table.put(key, bytes(value))
+        return True
+
+    def delete(self, key: bytes, value: bytes = b"", db: Table | None = None) -> bool:
+        table = self._table(db)
+        if key not in table.data:
+            return False
+        self._undo.append((table, key, table.data[key]))
+        return table.delete(key)
+
+    def stat(self, db: Table) -> dict[str, int]:
+        return {"entries": len(db.data)}
+
+    def cursor(self, db: Table | None = None) -> Cursor:
+        return Cursor(self, self._table(db))
+
+
+class Cursor:
+    def __init__(self, txn: Transaction, table: Table) -> None:
+        self._txn, self._table = txn, table
+        self._at = 0
+
+    def __enter__(self) -> Cursor:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def _is_on_key(self) -> bool:
+        return 0 <= self._at < len(self._table.keys)
+
+    def first(self) -> bool:
+        self._at = 0
+        return self._is_on_key()
+
+    def last(self) -> bool:
+        self._at = len(self._table.keys) - 1
+        return self._is_on_key()
+
+    def set_range(self, key: bytes) -> bool:
+        self._at = bisect_left(self._table.keys, key)
+        return self._is_on_key()
+
+    def set_key(self, key: bytes) -> bool:
+        return self.set_range(key) and self.key() == key
+
+    def key(self) -> bytes:
+        return self._table.keys[self._at] if self._is_on_key() else b""
+
+    def value(self) -> bytes:
+        return self._table.data[self._table.keys[self._at]] if self._is_on_key() else b""
+
+    def item(self) -> tuple[bytes, bytes]:
+        return self.key(), self.value()
+
+    def next(self) -> bool:
+        self._at += 1
+        return self._is_on_key()
+
+    def delete(self) -> bool:
+        return self._is_on_key() and self._txn.delete(self.key(), db=self._table)
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return self.iternext()
+
+    def iternext(self, keys: bool = True, values: bool = True) -> Iterator[Any]:
+        while self._is_on_key():
+            yield self.item() if keys and values else self.key() if keys else self.value()
+            self._at += 1
+
+    def putmulti(self, items: Iterable[tuple[bytes, bytes]], *, append: bool = False) -> tuple[int, int]:
+        added = [self._txn.put_into(self._table, key, value, append=append) for key, value in items]
+        return len(added), sum(added)
+
+    def getmulti(self, keys: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+        data = self._table.data
+        return [(key, data[key]) for key in keys if key in data]

@@ -1,0 +1,157 @@
+"""What a seed means: the cluster's settings, what clients ask for, and what goes wrong when. All of it is drawn before
+the run begins, so that a failing run can be repeated with less."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from node.consensus.seams import ConsensusConfig
+from tests.simulation.points import POINTS
+from tests.simulation.sidecar import MODES
+
+CALM_S = 2.0  # election and accounts, before anything goes wrong
+OP_KINDS = {
+    "transfer": 30, "bundle": 9, "hold": 8, "pay": 16, "reuse": 4,
+    "read_accounts": 16, "read_transfer": 7, "statement": 4, "check_balance": 3,
+}  # fmt: skip
+FAULT_KINDS = {
+    "crash": 8, "power_cut": 5, "cluster_power_cut": 2, "crash_at_point": 18, "pause": 6, "cut": 8, "isolate": 7,
+    "bridge": 2, "reset": 6, "slow_link": 4, "slow_disk": 5, "failing_sync": 4, "wall_jump": 3, "clock_rate": 3,
+    "clock_leap": 3, "clean_restart": 3, "rolling_restart": 1, "handover": 4, "sidecar": 6, "clients_cut": 4,
+    "answers_lost": 4,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    nodes: int
+    seconds: float  # of the safety phase, after the calm
+    clients: int
+    delay_max_s: float
+    duplicate: float
+    reorder: float
+    checkpoint_interval_s: float
+    journal_memory_bytes: int
+    batch_entries_max: int
+    window_bytes: int
+    trailing_entries: int
+    cut_power_at_the_end: bool
+
+    def consensus(self, node_id: str, cluster_id: str, node_ids: list[str]) -> ConsensusConfig:
+        return ConsensusConfig(
+            node_id=node_id,
+            cluster_id=cluster_id,
+            peers=dict.fromkeys(node_ids, ""),
+            batch_entries_max=self.batch_entries_max,
+            window_bytes=self.window_bytes,
+            log_trailing_entries=self.trailing_entries,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    number: int
+    client: int
+    kind: str
+    think_s: float
+    debit: int  # which of the customers
+    credit: int
+    amount_minor: int
+    choice: float  # 0 to 1: whatever else the kind decides
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    number: int
+    at_s: float  # after the calm
+    kind: str
+    node: int
+    other: int
+    duration_s: float
+    point: str = ""
+    amount: float = 0.0
+
+    def line(self) -> str:
+        what = f" at {self.point}" if self.point else ""
+        return (
+            f"fault {self.number} +{self.at_s:.3f}s {self.kind}{what} n{self.node + 1} "
+            f"(other n{self.other + 1}, {self.duration_s:.2f} s, amount {self.amount:.3f})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    seed: int
+    settings: Settings
+    ops: tuple[Op, ...]
+    faults: tuple[Fault, ...]
+
+    def only(self, *, faults: set[int] | None = None, ops: set[int] | None = None) -> Plan:
+        return replace(
+            self,
+            faults=tuple(fault for fault in self.faults if faults is None or fault.number in faults),
+            ops=tuple(op for op in self.ops if ops is None or op.number in ops),
+        )
+
+
+def make_plan(seed: int) -> Plan:
+    rng = random.Random(seed)
+    settings = _settings(rng)
+    ops = tuple(_op(rng, number, settings) for number in range(rng.randint(40, 150)))
+    return Plan(seed, settings, ops, tuple(_faults(rng, settings)))
+
+
+def _settings(rng: random.Random) -> Settings:
+    rough = rng.random() < 0.35
+    return Settings(
+        nodes=5 if rng.random() < 0.15 else 3,
+        seconds=rng.choice([3.0, 5.0, 8.0]),
+        clients=rng.randint(2, 5),
+        delay_max_s=rng.choice([0.001, 0.003, 0.02]),
+        duplicate=rng.choice([0.02, 0.1]) if rough else 0.0,
+        reorder=rng.choice([0.02, 0.1]) if rough else 0.0,
+        checkpoint_interval_s=rng.choice([0.2, 0.5, 1.0, 5.0]),
+        journal_memory_bytes=rng.choice([256, 4_096, 64 << 20]),
+        batch_entries_max=rng.choice([1, 3, 4_096]),
+        window_bytes=rng.choice([512, 8_192, 16 << 20]),
+        trailing_entries=rng.choice([0, 5, 40]),
+        cut_power_at_the_end=rng.random() < 0.3,
+    )
+
+
+def _op(rng: random.Random, number: int, settings: Settings) -> Op:
+    kind = rng.choices(list(OP_KINDS), list(OP_KINDS.values()))[0]
+    return Op(
+        number=number,
+        client=rng.randrange(settings.clients),
+        kind=kind,
+        think_s=rng.expovariate(1 / 0.08),
+        debit=rng.randrange(4),
+        credit=rng.randrange(4),
+        amount_minor=rng.choice([1, 100, 2_500, 60_000, 900_000]),
+        choice=rng.random(),
+    )
+
+
+def _faults(rng: random.Random, settings: Settings) -> list[Fault]:
+    """A handful of kinds for each run, so that each can do its harm undisturbed by all the others."""
+    kinds = rng.sample(list(FAULT_KINDS), rng.randint(2, 7))
+    weights = [FAULT_KINDS[kind] for kind in kinds]
+    count = rng.randint(2, int(3 * settings.seconds))
+    moments = sorted(rng.uniform(0.0, settings.seconds) for _ in range(count))
+    return [_fault(rng, number, at_s, kinds, weights, settings) for number, at_s in enumerate(moments)]
+
+
+def _fault(
+    rng: random.Random, number: int, at_s: float, kinds: list[str], weights: list[int], settings: Settings
+) -> Fault:
+    kind = rng.choices(kinds, weights)[0]
+    node = rng.randrange(settings.nodes)
+    other = (node + rng.randrange(1, settings.nodes)) % settings.nodes
+    fault = Fault(number, at_s, kind, node, other, rng.choice([0.05, 0.3, 1.0, 2.5, 5.0]), amount=rng.random())
+    if kind == "crash_at_point":
+        return replace(fault, point=rng.choice(list(POINTS)))
+    if kind == "sidecar":
+        return replace(fault, point=rng.choice(MODES[1:]))
+    return fault
