@@ -153,13 +153,15 @@ class Transaction:
     def get(self, key: bytes, default: bytes | None = None, db: Table | None = None) -> bytes | None:
         return self._table(db).data.get(key, default)
 
-    def put(self, key: bytes, value: bytes, *, append: bool = False, db: Table | None = None) -> bool:
-        return self.put_into(self._table(db), key, value, append=append)
-
-    def put_into(self, table: Table, key: bytes, value: bytes, *, append: bool) -> bool:
+    def put(
+        self, key: bytes, value: bytes, *, overwrite: bool = True, append: bool = False, db: Table | None = None
+    ) -> bool:
+        table = self._table(db)
         if self._commit is None:
             raise PermissionError("a read transaction cannot write")
         if append and table.keys and key <= table.keys[-1]:
+            return False
+        if not overwrite and key in table.data:
             return False
         self._undo.append((table, key, table.data.get(key)))
         table.put(key, bytes(value))
@@ -232,8 +234,11 @@ class Cursor:
             yield self.item() if keys and values else self.key() if keys else self.value()
             self._at += 1
 
-    def putmulti(self, items: Iterable[tuple[bytes, bytes]], *, append: bool = False) -> tuple[int, int]:
-        added = [self._txn.put_into(self._table, key, value, append=append) for key, value in items]
+    def putmulti(
+        self, items: Iterable[tuple[bytes, bytes]], *, overwrite: bool = True, append: bool = False
+    ) -> tuple[int, int]:
+        put, table = self._txn.put, self._table
+        added = [put(key, value, overwrite=overwrite, append=append, db=table) for key, value in items]
         return len(added), sum(added)
 
     def getmulti(self, keys: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
