@@ -75,7 +75,7 @@ def _evenly(plan: Plan) -> Iterator[Fault]:
     next_s = time.monotonic()
     for number in range(plan.strikes):
         next_s = max(next_s + interval_s, time.monotonic())
-        time.sleep(next_s - time.monotonic())
+        time.sleep(max(next_s - time.monotonic(), 0.0))
         yield plan.faults[number % len(plan.faults)]
 
 
