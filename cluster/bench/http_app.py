@@ -1,0 +1,26 @@
+"""The real USSD edge as an ASGI application for any server, its ledger out of reach: the main menu asks nothing of it.
+
+KIBUBU_BENCH_CERTIFICATES names a folder with a certificate of the edge.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from cluster.certificates import tls_paths
+from cluster.config_files import CURRENCY, SERVICE_CODE
+from kibubu_client import Client, TlsFiles
+from ussd_edge.app import UssdApp
+
+CERTIFICATES_VARIABLE = "KIBUBU_BENCH_CERTIFICATES"
+
+
+def _client() -> Client:
+    paths = tls_paths(Path(os.environ[CERTIFICATES_VARIABLE]), "edge", "edge")
+    return Client(["127.0.0.1:1"], TlsFiles(paths.ca, paths.cert, paths.key))
+
+
+app = UssdApp(_client, currency=CURRENCY, service_code=SERVICE_CODE, gateway_secret="", registry=CollectorRegistry())
