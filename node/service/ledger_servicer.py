@@ -13,6 +13,7 @@ from node.ledger.columns import HANDLE_KEYS, Column
 from node.ledger.records import OFFSET_BITS, TRANSFER
 from node.ledger.statuses import CommandStatus
 from node.payments import pin as pin_rules
+from node.payments.msisdn import MsisdnError, normalise
 from node.service.admission import Admission, Applied
 from node.service.codec import (
     NOT_FOUND,
@@ -130,7 +131,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         number = update.account_number
         match update.WhichOneof("change"):
             case "add_handle":
-                handle = raft_pb2.AccountHandle(key=update.add_handle.key, value=update.add_handle.value)
+                handle = _handle(update.add_handle, f"{field}.add_handle")
                 command.add_handle.CopyFrom(raft_pb2.AddHandle(account_number=number, handle=handle))
             case "set_flags":
                 command.set_flags.CopyFrom(raft_pb2.SetFlags(account_number=number, flags=update.set_flags))
@@ -254,6 +255,18 @@ def _check_name(name: str, field: str) -> None:
         raise InvalidRequestError(f"{field}: at most {NAME_BYTES_MAX} bytes")
 
 
+def _handle(handle: ledger_pb2.Handle, field: str) -> raft_pb2.AccountHandle:
+    """A phone number in the one form that payments look for; any other would be an account that nobody can pay."""
+    if handle.key == "msisdn":
+        try:
+            is_e164 = normalise(handle.value) == handle.value
+        except MsisdnError:
+            is_e164 = False
+        if not is_e164:
+            raise InvalidRequestError(f"{field}.value: must be a mobile number's E.164 digits without +")
+    return raft_pb2.AccountHandle(key=handle.key, value=handle.value)
+
+
 def _creation(account: ledger_pb2.NewAccount, field: str) -> raft_pb2.Command:
     id_from_bytes(account.request_id, f"{field}.request_id")
     _check_name(account.name, f"{field}.name")
@@ -267,7 +280,7 @@ def _creation(account: ledger_pb2.NewAccount, field: str) -> raft_pb2.Command:
             flags=account.flags,
             overdraft_limit_minor=account.overdraft_limit_minor,
             name=account.name,
-            handles=[raft_pb2.AccountHandle(key=h.key, value=h.value) for h in account.handles],
+            handles=[_handle(h, f"{field}.handles[{number}]") for number, h in enumerate(account.handles)],
         ),
     )
 

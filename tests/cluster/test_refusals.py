@@ -238,6 +238,18 @@ def test_friendly_calls_name_the_field(
     assert complaint in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["0712000009", "+254712000009", "712000009", "254202123456", "wanjiku", ""])
+def test_a_phone_number_that_nobody_could_pay_gets_no_account(operator: Caller, value: str) -> None:
+    handle = ledger_pb2.Handle(key="msisdn", value=value)
+    stub = ledger_pb2_grpc.LedgerServiceStub
+    new = ledger_pb2.NewAccount(request_id=new_id(), ledger=LEDGER_KES, kind=1, handles=[handle])
+    with pytest.raises(CallError, match=r"accounts\[0\]\.handles\[0\]\.value: must be a mobile number's E\.164"):
+        operator.leader(lambda c: stub(c).CreateAccounts, ledger_pb2.CreateAccountsRequest(accounts=[new]))
+    update = ledger_pb2.AccountUpdate(request_id=new_id(), account_number=1, add_handle=handle)
+    with pytest.raises(CallError, match=r"updates\[0\]\.add_handle\.value: must be a mobile number's E\.164"):
+        operator.leader(lambda c: stub(c).UpdateAccounts, ledger_pb2.UpdateAccountsRequest(updates=[update]))
+
+
 def post(layout: Layout, form: dict[str, str]) -> httpx.Response:
     good = {"sessionId": "bad", "serviceCode": SERVICE_CODE, "phoneNumber": "+254712000001", "text": ""}
     fields = {name: value for name, value in (good | form).items() if value != "absent"}
