@@ -126,7 +126,10 @@ def test_the_commands(cluster: Layout, customer: Customer) -> None:
     statement = kibubu(cluster, "statement", payer)
     assert "-250.50" in statement
     assert "opening balance" in statement
-    assert kibubu(cluster, "status").count("follower") == 2
+    table = kibubu(cluster, "status")
+    for column in ("node", "role", "term", "commit", "applied", "lag", "hash", "TPS"):
+        assert column in table
+    assert table.count("follower") == 2
     assert "the books are right" in kibubu(cluster, "verify")
 
 
