@@ -6,8 +6,7 @@ from __future__ import annotations
 import hmac
 import re
 import struct
-from hashlib import sha256
-from typing import Any
+from collections.abc import Sequence
 
 from node.ledger.columns import Column
 
@@ -15,7 +14,7 @@ PIN_DIGITS = 4
 VERIFIER_VERSION = 1
 _FORM = re.compile(r"[0-9]{4}", re.ASCII)
 _WEAK = frozenset({"1234", "4321", "0123", "1212", "2580", "1004", "2000", "6969"} | {str(d) * 4 for d in range(10)})
-_BOUND_TO = struct.Struct("<BQ")
+_BOUND_TO, _WORDS = struct.Struct("<BQ"), struct.Struct("<4q")
 
 
 def is_well_formed(pin: str) -> bool:
@@ -33,13 +32,13 @@ def problem_with(pin: str) -> str:
 
 def verifier(key: bytes, account_number: int, pin: str) -> bytes:
     """HMAC-SHA256 over version, account and PIN: 32 bytes, useless without the key and for any other account."""
-    return hmac.new(key, _BOUND_TO.pack(VERIFIER_VERSION, account_number) + pin.encode(), sha256).digest()
+    return hmac.digest(key, _BOUND_TO.pack(VERIFIER_VERSION, account_number) + pin.encode(), "sha256")
 
 
-def stored_verifier(row: Any) -> bytes:
+def stored_verifier(row: Sequence[int]) -> bytes:
     """The verifier out of an account's row; empty = no PIN is set."""
-    stored: bytes = row[Column.PIN_VERIFIER_0 : Column.PIN_VERIFIER_3 + 1].tobytes()
-    return stored if any(stored) else b""
+    words = row[Column.PIN_VERIFIER_0 : Column.PIN_VERIFIER_3 + 1]
+    return _WORDS.pack(*words) if any(words) else b""
 
 
 def is_right(key: bytes, account_number: int, pin: str, stored: bytes) -> bool:

@@ -6,23 +6,22 @@ All rules are judged on the leader's applied state; none of this waits, so a dra
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kibubu.payments.v1 import payments_pb2
 
-from node.ledger.columns import AccountFlag, Column
-from node.ledger.records import TRANSFER, OutcomeFlag, Records
-from node.ledger.statuses import PaymentKind, PaymentStatus, PinVerdict, Status
-from node.payments import pin as pin_rules
+from node.ledger.columns import Column
+from node.ledger.records import TRANSFER
+from node.ledger.statuses import PaymentKind, PaymentStatus
 from node.payments.msisdn import MsisdnError, normalise
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.payments.plan import Decided, Parties, content_hash, pack_legs, pack_payment
 from node.payments.tariffs import Tariffs
-from node.service.admission import Applied
-from node.service.codec import status_name
 from node.service.limits import HANDLES_REMEMBERED_MAX, REFERENCE_BYTES_MAX
 from node.service.payment_drafts import Draft
+from node.service.payment_outcomes import Legs, judge_by_legs, model_name, refusal
+from node.service.payment_rules import PaymentRules
 from node.storage.ledger_store import LedgerStore, StoredPayment
 
 _MONEY_KINDS = {
@@ -50,7 +49,8 @@ class PaymentBook:
     ) -> None:
         self._store = store
         self._tariffs = tariffs
-        self._pin_key = pin_key
+        self._rules = PaymentRules(tariffs, pin_key)
+        self._operators: dict[int, tuple[int, int]] = {}  # ledger -> accounts of fees and of excise duty
         self._time_ns = time_ns
         self._handles: dict[tuple[int, str, str], int] = {}  # a handle never leaves its account, so this stays true
 
@@ -136,60 +136,9 @@ class PaymentBook:
         profile = self._store.profile(account) if account else None
         return profile.name if profile is not None else ""
 
-    # --- the rules, in the order of PaymentStatus ---------------------------------------------------------------------
-
-    def check(self, draft: Draft, pin: str, now_ns: int) -> None:
-        """Set the draft's fee, its refusal if a rule is broken, and the verdict on the PIN if it was compared."""
-        if draft.kind is not PaymentKind.CHECK_BALANCE:
-            self._price(draft, now_ns)
-        if draft.is_refused:
-            return
-        payer, payee = self.columns[draft.payer_account], self.columns[draft.payee_account]
-        self._check_flags(draft, int(payer[Column.FLAGS]), int(payee[Column.FLAGS]))
-        if not draft.is_refused:
-            self._check_pin(draft, payer, pin)
-        if draft.moves_money and _available_minor(payer) < draft.amount_minor + draft.fee.fee_minor:
-            draft.refuse(PaymentStatus.INSUFFICIENT_FUNDS)
-
-    def _price(self, draft: Draft, now_ns: int) -> None:
-        tariff = self._tariffs.in_force(draft.ledger, now_ns)
-        if tariff is None or draft.kind not in tariff.tables:
-            draft.refuse(PaymentStatus.TARIFF_MISSING)
-            return
-        fee = tariff.fee(draft.kind, draft.amount_minor)
-        draft.tariff_version = tariff.version
-        if fee is None:
-            draft.refuse(PaymentStatus.AMOUNT_OUTSIDE_TARIFF)
-        else:
-            draft.fee = fee
-
-    @staticmethod
-    def _check_flags(draft: Draft, payer_flags: int, payee_flags: int) -> None:
-        if payer_flags & AccountFlag.CLOSED:
-            draft.refuse(PaymentStatus.PAYER_CLOSED)
-        if draft.kind is PaymentKind.CHECK_BALANCE:
-            return
-        if payer_flags & AccountFlag.FROZEN:
-            draft.refuse(PaymentStatus.PAYER_FROZEN)
-        if payee_flags & AccountFlag.CLOSED:
-            draft.refuse(PaymentStatus.PAYEE_CLOSED)
-        if payee_flags & AccountFlag.FROZEN:
-            draft.refuse(PaymentStatus.PAYEE_FROZEN)
-
-    def _check_pin(self, draft: Draft, payer: Any, pin: str) -> None:
-        stored = pin_rules.stored_verifier(payer)
-        if not stored:
-            draft.refuse(PaymentStatus.PIN_NOT_SET)
-        elif not pin_rules.is_well_formed(pin):
-            draft.refuse(PaymentStatus.PIN_MALFORMED)
-        elif int(payer[Column.FLAGS]) & AccountFlag.PIN_LOCKED:
-            draft.refuse(PaymentStatus.PIN_LOCKED)
-        elif pin_rules.is_right(self._pin_key, draft.payer_account, pin, stored):
-            draft.pin_verdict = PinVerdict.RIGHT
-        else:
-            draft.pin_verdict = PinVerdict.WRONG
-            locks = int(payer[Column.PIN_TRIES]) + 1 >= PIN_TRIES_MAX
-            draft.refuse(PaymentStatus.PIN_WRONG_AND_NOW_LOCKED if locks else PaymentStatus.PIN_WRONG)
+    def check_all(self, asks: Sequence[tuple[Draft, str]], now_ns: int) -> None:
+        """See PaymentRules.check_all: `asks` are drafts with the PINs that came with them."""
+        self._rules.check_all(self._store.columns, asks, now_ns)
 
     # --- from draft to the log ----------------------------------------------------------------------------------------
 
@@ -201,14 +150,13 @@ class PaymentBook:
     def write(self, draft: Draft, records: bytearray, transfers: bytearray) -> slice:
         """Append the draft's legs and its record; where the legs lie, as transfers."""
         parties = self._parties(draft)
-        status = PaymentStatus.HELD_FOR_REVIEW if draft.moves_money and draft.hold else draft.status
         decided = Decided(
             payment_id=draft.payment_id,
             kind=draft.kind,
             amount_minor=draft.amount_minor,
             fee=draft.fee,
             content_hash=draft.content_hash,
-            status=status,
+            status=draft.final_status,
             decision=draft.decision,
             pin_verdict=draft.pin_verdict,
             score_ppm=draft.score_ppm,
@@ -225,38 +173,18 @@ class PaymentBook:
 
     def _parties(self, draft: Draft) -> Parties:
         fees = excise = 0
-        if draft.moves_money and draft.fee.fee_minor:
-            currency = self._tariffs.currency_of(draft.ledger)
-            fees = self._account(draft.ledger, "system", f"{currency}/fees")
-            excise = self._account(draft.ledger, "system", f"{currency}/excise")
+        if draft.fee.fee_minor:
+            fees, excise = self._operators.get(draft.ledger) or self._find_operators(draft.ledger)
         return Parties(draft.payer_account, draft.payee_account, fees, excise, draft.ledger)
 
+    def _find_operators(self, ledger: int) -> tuple[int, int]:
+        currency = self._tariffs.currency_of(ledger)
+        fees, excise = (self._account(ledger, "system", f"{currency}/{name}") for name in ("fees", "excise"))
+        if fees and excise:
+            self._operators[ledger] = fees, excise
+        return fees, excise
+
     # --- outcomes -----------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def refusal(status: PaymentStatus) -> payments_pb2.Outcome:
-        return payments_pb2.Outcome(status=status, status_name=status.name.lower())
-
-    def unlogged_outcome(self, draft: Draft) -> payments_pb2.Outcome:
-        return self.refusal(draft.status)
-
-    def outcome(self, draft: Draft, applied: Applied, legs: Records, pin_tries: int) -> payments_pb2.Outcome:
-        """Of a draft that was just applied."""
-        status = PaymentStatus.HELD_FOR_REVIEW if draft.moves_money and draft.hold else draft.status
-        outcome = payments_pb2.Outcome(
-            position=applied.position,
-            timestamp_ns=applied.timestamp_ns,
-            amount_minor=draft.amount_minor,
-            fee_minor=draft.fee.fee_minor,
-            excise_minor=draft.fee.excise_minor,
-            payee_name=draft.payee_name,
-            decision=draft.decision,
-            score_ppm=draft.score_ppm,
-            model_version=_model_name(draft.model_version),
-            pin_tries_left=max(0, PIN_TRIES_MAX - pin_tries),
-        )
-        _judge_by_legs(outcome, status, legs)
-        return outcome
 
     def stored_outcome(self, draft: Draft) -> payments_pb2.Outcome | None:
         """The first outcome of this id, or that it was used for something else; None = a new id."""
@@ -264,7 +192,7 @@ class PaymentBook:
         if stored is None:
             return None
         if int(stored.record["content_hash"]) != draft.content_hash:
-            return self.refusal(PaymentStatus.PAYMENT_ID_USED_FOR_ANOTHER_PAYMENT)
+            return refusal(PaymentStatus.PAYMENT_ID_USED_FOR_ANOTHER_PAYMENT)
         outcome = self._of_stored(stored)
         outcome.duplicate = True
         return outcome
@@ -282,10 +210,10 @@ class PaymentBook:
             payee_name=_text(record["reference"]) if is_airtime else self.name_of(payee_account),
             decision=int(record["decision"]),
             score_ppm=int(record["score_ppm"]),
-            model_version=_model_name(int(record["model_version"])),
+            model_version=model_name(int(record["model_version"])),
             pin_tries_left=self._tries_left(int(record["payer_account"])),
         )
-        _judge_by_legs(outcome, PaymentStatus(int(record["status"])), stored.legs)
+        judge_by_legs(outcome, PaymentStatus(int(record["status"])), Legs.of(stored.legs), slice(0, len(stored.legs)))
         return outcome
 
     def _tries_left(self, account: int) -> int:
@@ -320,9 +248,7 @@ class PaymentBook:
         draft = self.draft(1, request)
         if isinstance(draft, PaymentStatus):
             return payments_pb2.QuotePaymentResponse(status=draft, status_name=draft.name.lower())
-        self._price(draft, self._time_ns())
-        payer, payee = self.columns[draft.payer_account], self.columns[draft.payee_account]
-        self._check_flags(draft, int(payer[Column.FLAGS]), int(payee[Column.FLAGS]))
+        self._rules.quote(self._store.columns, draft, self._time_ns())
         return payments_pb2.QuotePaymentResponse(
             status=draft.status,
             status_name=draft.status.name.lower(),
@@ -332,31 +258,6 @@ class PaymentBook:
             tariff_version=draft.tariff_version,
             payer_name=self.name_of(draft.payer_account),
         )
-
-
-def _judge_by_legs(outcome: payments_pb2.Outcome, status: PaymentStatus, legs: Records) -> None:
-    if len(legs):
-        first = legs[0]
-        outcome.duplicate = bool(int(first["flags"]) & OutcomeFlag.DUPLICATE)
-        broken = [code for code in legs["status"].tolist() if code not in (Status.OK, Status.LINKED_CHAIN_FAILED)]
-        if broken or int(first["status"]):
-            code = broken[0] if broken else Status.LINKED_CHAIN_FAILED
-            no_funds = code == Status.DEBITS_EXCEED_CREDITS
-            status = PaymentStatus.INSUFFICIENT_FUNDS if no_funds else PaymentStatus.REFUSED_BY_LEDGER
-            outcome.transfer_status, outcome.transfer_status_name = code, status_name(code)
-        else:
-            last = legs[len(legs) - 1]
-            outcome.payer_balance_minor = int(last["debit_balance_minor"])
-            outcome.payer_available_minor = int(last["debit_available_minor"])
-    outcome.status, outcome.status_name = status, status.name.lower()
-
-
-def _available_minor(row: Any) -> int:
-    """What may be debited: without the flag that forbids an overdraft there is no limit but the ledger's own."""
-    if not int(row[Column.FLAGS]) & AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS:
-        return 1 << 63
-    balance = int(row[Column.CREDITS_POSTED]) - int(row[Column.DEBITS_POSTED]) - int(row[Column.DEBITS_PENDING])
-    return balance + int(row[Column.OVERDRAFT_LIMIT])
 
 
 def _normalised(msisdn: str) -> str:
@@ -376,7 +277,3 @@ def _reference_is_well_formed(kind: PaymentKind, reference: str) -> bool:
 
 def _text(packed: Any) -> str:
     return bytes(packed).rstrip(b"\0").decode("utf-8", "replace")
-
-
-def _model_name(version: int) -> str:
-    return f"{version:08x}" if version else ""

@@ -9,8 +9,9 @@ verdict of a PIN leaves this node only after the log has it, so a leader that lo
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,9 +19,9 @@ import numpy as np
 from kibubu.payments.v1 import payments_pb2
 
 from node.ledger import features
-from node.ledger.statuses import FraudDecision, PaymentKind, PaymentStatus, PinVerdict
+from node.ledger.statuses import FraudDecision, PaymentStatus, PinVerdict
 from node.service.admission import Admission
-from node.service.errors import QueueFullError, UnknownOutcomeError
+from node.service.errors import QueueFullError, ServiceError, UnknownOutcomeError
 from node.service.fraud_client import FraudClient, Scores
 from node.service.fraud_policy import decision_without_score
 from node.service.limits import (
@@ -32,17 +33,45 @@ from node.service.limits import (
 from node.service.metrics import NodeMetrics
 from node.service.payment_book import PaymentBook
 from node.service.payment_drafts import Draft
+from node.service.payment_outcomes import Legs, outcome_of, refusal
 
+_log = logging.getLogger("kibubu.service")
 ROUNDS_IN_FLIGHT_MAX = 3  # while one is at the sidecar and one in the log, the next gathers
 _HOLDS = (FraudDecision.HOLD, FraudDecision.HOLD_UNSCORED)
+_DECISIONS = {int(decision): decision for decision in FraudDecision}
+
+
+Result = payments_pb2.Outcome | ServiceError
+
+
+@dataclass(slots=True)
+class _Call:
+    """Payments that came in one call: one future and one time limit for all of them, not for each."""
+
+    results: list[Result | None]
+    missing: int
+    future: asyncio.Future[None]
+
+    def put(self, index: int, result: Result) -> None:
+        self.results[index] = result
+        self.missing -= 1
+        if not self.missing and not self.future.done():
+            self.future.set_result(None)
 
 
 @dataclass(slots=True)
 class _Job:
     draft: Draft
     pin: str
-    future: asyncio.Future[payments_pb2.Outcome]
-    admitted_at: float
+    waiting: list[tuple[_Call, int]]  # who hears the outcome; all but the first asked for what was under way already
+
+    def finish(self, result: Result) -> None:
+        for number, (call, index) in enumerate(self.waiting):
+            if number and isinstance(result, payments_pb2.Outcome):
+                result, first = payments_pb2.Outcome(), result
+                result.CopyFrom(first)
+                result.duplicate = True
+            call.put(index, result)
 
 
 class PaymentDesk:
@@ -75,30 +104,44 @@ class PaymentDesk:
         return len(self._by_id)
 
     async def decide(self, draft: Draft, pin: str) -> payments_pb2.Outcome:
-        """The outcome of one payment or balance check. Raises what Admission.submit raises."""
+        """The outcome of one payment or balance check. Raises a ServiceError where there is none."""
+        (result,) = await self.decide_all([(draft, pin)])
+        if isinstance(result, ServiceError):
+            raise result
+        return result
+
+    async def decide_all(self, asks: Sequence[tuple[Draft, str]]) -> list[Result]:
+        """Each payment on its own, in order: its outcome, or the error that says why it has none."""
+        call = _Call([None] * len(asks), len(asks), self._loop.create_future())
+        for index, (draft, pin) in enumerate(asks):
+            try:
+                self._take_in(draft, pin, call, index)
+            except ServiceError as error:
+                call.put(index, error)
+        if call.missing:
+            limit = self._loop.call_later(OUTCOME_WAIT_S, _give_up, call)
+            try:
+                await call.future
+            finally:
+                limit.cancel()
+        unknown = UnknownOutcomeError("no outcome in time; ask again with the same id")
+        return [result if result is not None else unknown for result in call.results]
+
+    def _take_in(self, draft: Draft, pin: str, call: _Call, index: int) -> None:
         running = self._by_id.get(draft.payment_id)
         if running is not None:
-            if running.draft.content_hash != draft.content_hash:
-                return self._book.refusal(PaymentStatus.PAYMENT_ID_USED_FOR_ANOTHER_PAYMENT)
-            outcome = payments_pb2.Outcome()
-            outcome.CopyFrom(await self._wait(running))
-            outcome.duplicate = True
-            return outcome
+            if running.draft.content_hash == draft.content_hash:
+                running.waiting.append((call, index))
+            else:
+                call.put(index, refusal(PaymentStatus.PAYMENT_ID_USED_FOR_ANOTHER_PAYMENT))
+            return
         stored = self._book.stored_outcome(draft)
         if stored is not None:
-            return stored
+            call.put(index, stored)
+            return
         if len(self._by_id) >= QUEUED_PAYMENTS_MAX:
             raise QueueFullError("the payment queue of this node is full; nothing was applied")
-        job = _Job(draft, pin, self._loop.create_future(), time.perf_counter())
-        self._enqueue(job)
-        return await self._wait(job)
-
-    @staticmethod
-    async def _wait(job: _Job) -> payments_pb2.Outcome:
-        try:
-            return await asyncio.wait_for(asyncio.shield(job.future), OUTCOME_WAIT_S)
-        except TimeoutError:
-            raise UnknownOutcomeError("no outcome in time; ask again with the same id") from None
+        self._enqueue(_Job(draft, pin, [(call, index)]))
 
     def _enqueue(self, job: _Job) -> None:
         waiting = self._busy.get(job.draft.payer_account)
@@ -128,22 +171,20 @@ class PaymentDesk:
         self._wake()
 
     async def _round(self, jobs: list[_Job]) -> None:
+        unknown = UnknownOutcomeError("internal error; ask again with the same id")
+        results: Sequence[Result] = [unknown] * len(jobs)
         try:
-            outcomes = await self._decide_all(jobs)
+            results = outcomes = await self._decide_round(jobs)
+            self._count(jobs, outcomes)
+        except ServiceError as error:
+            results = [error] * len(jobs)
         except Exception as error:
-            for job in jobs:
-                if not job.future.done():
-                    job.future.set_exception(error)
-                    job.future.exception()  # seen, even when its caller has gone away
-        else:
-            for job, outcome in zip(jobs, outcomes, strict=True):
-                if not job.future.done():
-                    job.future.set_result(outcome)
-                self._count(job.draft, outcome)
+            _log.error("a round of payments failed: %s", type(error).__name__)
         finally:
             self._rounds -= 1
-            for job in jobs:
+            for job, result in zip(jobs, results, strict=True):
                 self._release(job)
+                job.finish(result)
             self._wake()
 
     def _release(self, job: _Job) -> None:
@@ -154,43 +195,50 @@ class PaymentDesk:
         else:
             del self._busy[job.draft.payer_account]
 
-    async def _decide_all(self, jobs: list[_Job]) -> Sequence[payments_pb2.Outcome]:
+    async def _decide_round(self, jobs: list[_Job]) -> Sequence[payments_pb2.Outcome]:
         now_ns = self._time_ns()
-        for job in jobs:
-            self._book.check(job.draft, job.pin, now_ns)
+        self._book.check_all([(job.draft, job.pin) for job in jobs], now_ns)
         scorable = [job.draft for job in jobs if job.draft.moves_money]
         if scorable:
             await self._score(scorable, now_ns)
-        records = bytearray()
-        transfers = bytearray()
+        records, transfers = bytearray(), bytearray()
         logged = [job.draft for job in jobs if self._book.must_be_logged(job.draft)]
-        legs = [self._book.write(draft, records, transfers) for draft in logged]
-        shares: dict[int, payments_pb2.Outcome] = {}
+        parts = [self._book.write(draft, records, transfers) for draft in logged]
+        outcomes: dict[int, payments_pb2.Outcome] = {}
         if logged:
             # Without a limit: an account stays busy until its verdict is applied or surely lost, so that no further
             # PIN is compared against a count that is still on its way.
             applied = await self._admission.submit(payments=records, transfers=bytes(transfers), wait_s=None)
-            for draft, part, tries in zip(logged, legs, applied.pin_tries, strict=True):
-                shares[draft.payment_id] = self._book.outcome(draft, applied, applied.replies[part], tries)
-        return [shares.get(job.draft.payment_id) or self._book.unlogged_outcome(job.draft) for job in jobs]
+            legs, at = Legs.of(applied.replies), (applied.position, applied.timestamp_ns)
+            for draft, part, tries in zip(logged, parts, applied.pin_tries, strict=True):
+                outcomes[draft.payment_id] = outcome_of(draft, *at, legs, part, tries)
+        return [outcomes.get(job.draft.payment_id) or refusal(job.draft.status) for job in jobs]
 
     async def _score(self, drafts: list[Draft], now_ns: int) -> None:
         """Set each draft's decision; what the sidecar does not answer is decided by the stated policy."""
         if self._fraud is None:  # switched off by configuration, which every record says
             return
         scores = await self._scores(self._fraud, drafts, now_ns)
-        for index, draft in enumerate(drafts):
-            if scores is None:
+        if scores is None:
+            for draft in drafts:
                 draft.decision = decision_without_score(draft.amount_minor, self._unscored_allow_max_minor)
-            else:
-                draft.decision = FraudDecision(int(scores.decisions[index]))
-                draft.score_ppm = round(float(scores.probabilities[index]) * 1_000_000)
-                draft.model_version = scores.model_version
-                draft.reasons = tuple(int(reason) for reason in scores.reasons[index])
-            self._metrics.fraud_decisions.labels(draft.decision.name.lower()).inc()
+        else:
+            rows = zip(
+                drafts,
+                scores.decisions.tolist(),
+                np.rint(scores.probabilities.astype(np.float64) * 1_000_000).astype(np.int64).tolist(),
+                scores.reasons.tolist(),
+                strict=True,
+            )
+            for draft, decision, score_ppm, reasons in rows:
+                draft.decision, draft.score_ppm = _DECISIONS[decision], score_ppm
+                draft.model_version, draft.reasons = scores.model_version, tuple(reasons)
+        for draft in drafts:
             draft.hold = draft.decision in _HOLDS
             if draft.decision is FraudDecision.REFUSE:
                 draft.refuse(PaymentStatus.REFUSED_BY_FRAUD_CHECK)
+        for made, count in Counter(draft.decision for draft in drafts).items():
+            self._metrics.fraud_decisions.labels(made.name.lower()).inc(count)
 
     async def _scores(self, fraud: FraudClient, drafts: list[Draft], now_ns: int) -> Scores | None:
         rows = np.empty((len(drafts), features.FEATURE_COUNT), dtype=np.float32)
@@ -208,7 +256,16 @@ class PaymentDesk:
         self._metrics.stage_score.observe(time.perf_counter() - started_at)
         return scores
 
-    def _count(self, draft: Draft, outcome: payments_pb2.Outcome) -> None:
-        self._metrics.payments.labels(PaymentKind(draft.kind).name.lower(), outcome.status_name).inc()
-        if draft.pin_verdict is PinVerdict.WRONG:
-            self._metrics.pin_wrong.inc()
+    def _count(self, jobs: list[_Job], outcomes: Sequence[payments_pb2.Outcome]) -> None:
+        """Once for a round: a labelled counter takes longer than a rule."""
+        told = Counter((job.draft.kind, outcome.status_name) for job, outcome in zip(jobs, outcomes, strict=True))
+        for (kind, status), count in told.items():
+            self._metrics.payments.labels(kind.name.lower(), status).inc(count)
+        wrong = sum(job.draft.pin_verdict is PinVerdict.WRONG for job in jobs)
+        if wrong:
+            self._metrics.pin_wrong.inc(wrong)
+
+
+def _give_up(call: _Call) -> None:
+    if not call.future.done():
+        call.future.set_result(None)

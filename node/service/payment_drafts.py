@@ -39,6 +39,11 @@ class Draft:
     def moves_money(self) -> bool:
         return not self.is_refused and self.kind is not PaymentKind.CHECK_BALANCE
 
+    @property
+    def final_status(self) -> PaymentStatus:
+        """What the record says: the leader's part of the outcome."""
+        return PaymentStatus.HELD_FOR_REVIEW if self.hold and self.moves_money else self.status
+
     def refuse(self, status: PaymentStatus) -> None:
         """Of several broken rules the one that stands first in PaymentStatus is told."""
         if not self.is_refused or status < self.status:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
@@ -15,7 +15,11 @@ from node.service.guard import Guard
 from node.service.limits import PAYMENTS_IN_CALL_MAX
 from node.service.payment_book import PaymentBook
 from node.service.payment_desk import PaymentDesk
+from node.service.payment_drafts import Draft
+from node.service.payment_outcomes import refusal
 from node.service.reads import ReadBarrier
+
+_Item = payments_pb2.MakePaymentsResponse.Item
 
 
 class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
@@ -46,22 +50,36 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
                 raise InvalidRequestError(
                     f"payments: at most {PAYMENTS_IN_CALL_MAX} in one call, is {len(request.payments)}"
                 )
-            items = await asyncio.gather(*(self._item(payment) for payment in request.payments))
-            return payments_pb2.MakePaymentsResponse(items=items)
+            return payments_pb2.MakePaymentsResponse(items=await self._pay_all(request.payments))
 
-    async def _item(self, request: payments_pb2.MakePaymentRequest) -> payments_pb2.MakePaymentsResponse.Item:
-        try:
-            return payments_pb2.MakePaymentsResponse.Item(outcome=await self._pay(request))
-        except ServiceError as error:
-            code = error.code.value[0]
-            return payments_pb2.MakePaymentsResponse.Item(error_code=code, error_message=str(error))
+    async def _pay_all(self, requests: Sequence[payments_pb2.MakePaymentRequest]) -> list[_Item]:
+        items: list[_Item | None] = [None] * len(requests)
+        asks: list[tuple[Draft, str]] = []
+        places: list[int] = []
+        for place, request in enumerate(requests):
+            try:
+                draft = self._draft(request)
+            except InvalidRequestError as error:
+                items[place] = _failed(error)
+                continue
+            if isinstance(draft, PaymentStatus):
+                items[place] = _Item(outcome=refusal(draft))
+                continue
+            asks.append((draft, request.pin))
+            places.append(place)
+        for place, result in zip(places, await self._desk.decide_all(asks), strict=True):
+            items[place] = _failed(result) if isinstance(result, ServiceError) else _Item(outcome=result)
+        return [item for item in items if item is not None]
 
     async def _pay(self, request: payments_pb2.MakePaymentRequest) -> payments_pb2.Outcome:
-        payment_id = id_from_bytes(request.payment.payment_id, "payment.payment_id")
-        draft = self._book.draft(payment_id, request.payment)
+        draft = self._draft(request)
         if isinstance(draft, PaymentStatus):
-            return self._book.refusal(draft)
+            return refusal(draft)
         return await self._desk.decide(draft, request.pin)
+
+    def _draft(self, request: payments_pb2.MakePaymentRequest) -> Draft | PaymentStatus:
+        payment_id = id_from_bytes(request.payment.payment_id, "payment.payment_id")
+        return self._book.draft(payment_id, request.payment)
 
     async def LookupPayment(  # noqa: N802
         self, request: payments_pb2.LookupPaymentRequest, context: Any
@@ -90,3 +108,8 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
                 response.available_minor = response.balance_minor - int(row[Column.DEBITS_PENDING])
                 response.name = self._book.name_of(draft.payer_account)
             return response
+
+
+def _failed(error: ServiceError) -> _Item:
+    code: int = error.code.value[0]
+    return _Item(error_code=code, error_message=str(error))

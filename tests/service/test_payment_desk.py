@@ -20,6 +20,7 @@ from node.service.limits import WAITING_PER_ACCOUNT_MAX
 from node.service.metrics import NodeMetrics
 from node.service.payment_book import PaymentBook
 from node.service.payment_desk import PaymentDesk
+from node.service.payment_outcomes import refusal
 from tests.service.one_node import PIN, PIN_KEY, START_NS, OneNode
 
 FROZEN = AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS | AccountFlag.FROZEN
@@ -53,7 +54,7 @@ class Leader:
             "amount_minor": 50_000, "currency": "KES",
         }  # fmt: skip
         draft = self.book.draft(number, payments_pb2.Payment(**(fields | changes)))
-        return self.book.refusal(draft) if isinstance(draft, PaymentStatus) else await self.desk.decide(draft, pin)
+        return refusal(draft) if isinstance(draft, PaymentStatus) else await self.desk.decide(draft, pin)
 
 
 @pytest.fixture
