@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import subprocess
 import sys
@@ -267,17 +266,3 @@ def test_a_node_refuses_another_clusters_folder(cluster: Layout, operator: Calle
         assert done.returncode == 2, done.stderr
         assert complaint in done.stderr
         assert "Traceback" not in done.stderr
-
-
-def test_down_stops_only_what_up_started(tmp_path: Path) -> None:
-    layout = Layout(home=tmp_path, port_base=21_000)
-    foreign = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    try:
-        layout.pid_file("n1").parent.mkdir(parents=True)
-        stale = {"name": "n1", "pid": foreign.pid, "create_time_s": 1.0, "command": ["python"]}
-        layout.pid_file("n1").write_text(json.dumps(stale), encoding="utf-8")
-        assert lifecycle.down(layout, lambda _: None) == 0
-        assert foreign.poll() is None
-    finally:
-        foreign.kill()
-        foreign.wait()

@@ -18,7 +18,7 @@ from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
 from kibubu.raft.v1 import raft_pb2, raft_pb2_grpc
 
-from cluster import certificates
+from cluster import certificates, demo
 from cluster.accounts import LEDGER_KES, find_account
 from cluster.calls import Caller, CallError
 from cluster.certificates import TlsPaths, tls_paths
@@ -26,6 +26,7 @@ from cluster.config_files import SERVICE_CODE
 from cluster.health import find_leader, node_status
 from cluster.ids import new_id
 from cluster.layout import Layout
+from cluster.vocabulary import AccountKind
 from kibubu_client import new_id as new_number
 from kibubu_client import pack_transfer
 
@@ -248,6 +249,12 @@ def test_a_phone_number_that_nobody_could_pay_gets_no_account(operator: Caller, 
     update = ledger_pb2.AccountUpdate(request_id=new_id(), account_number=1, add_handle=handle)
     with pytest.raises(CallError, match=r"updates\[0\]\.add_handle\.value: must be a mobile number's E\.164"):
         operator.leader(lambda c: stub(c).UpdateAccounts, ledger_pb2.UpdateAccountsRequest(updates=[update]))
+
+
+def test_demo_data_that_the_ledger_refuses_is_named(operator: Caller) -> None:
+    account = demo.DemoAccount("Nobody", "shop", "1", AccountKind.OTHER)
+    with pytest.raises(demo.SeedError, match="account shop:1: handle_key_unknown"):
+        demo.create_accounts(operator, [account])
 
 
 def post(layout: Layout, form: dict[str, str]) -> httpx.Response:
