@@ -19,7 +19,8 @@ ACCOUNTS_MAX = 100_000_000
 LEDGER_MAX = 999  # ISO 4217 numbers
 PIN_VERIFIER_BYTES = 32
 _HANDLE_VALUE = re.compile(r"[0-9A-Za-z/_.-]{1,32}", re.ASCII)
-_SETTABLE_FLAGS = (
+# An int, since the complement of an IntFlag keeps to its known members: no unknown flag would ever be found.
+_SETTABLE_FLAGS = int(
     AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS | AccountFlag.FROZEN | AccountFlag.CLOSED | AccountFlag.PIN_LOCKED
 )
 
