@@ -60,6 +60,8 @@ def decode_entry(data: bytes | memoryview) -> Entry:
     magic, version, flags, timestamp_ns, commands_bytes, n_payments, n_transfers = HEADER.unpack_from(data)
     if magic != MAGIC or version != VERSION or flags:
         raise MalformedEntryError(f"entry has magic {magic:#x}, version {version}, flags {flags}")
+    if commands_bytes > COMMANDS_BYTES_MAX or n_payments > BATCH_PAYMENTS_MAX or n_transfers > BATCH_TRANSFERS_MAX:
+        raise MalformedEntryError("entry is over a section's maximum: a reference could not name every transfer")
     payments_at = HEADER.size + commands_bytes
     transfers_at = payments_at + n_payments * PAYMENT.itemsize
     if len(data) != transfers_at + n_transfers * TRANSFER.itemsize:
