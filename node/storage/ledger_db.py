@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from node.ledger.columns import COLUMN_COUNT
-from node.ledger.history import CommandOutcome, Int64s, Profile, Remembered
+from node.ledger.history import BrokenHistoryError, CommandOutcome, Int64s, Profile, Remembered
 from node.ledger.kernel import PENDING_FIELDS
 from node.ledger.statuses import CommandStatus
 from node.storage import id_runs
@@ -123,6 +123,8 @@ class Snapshot:
         """(reference, id words, fields) of each pending transfer that waits."""
         with self._txn.cursor(self._db["pending"]) as cursor:
             for key, value in cursor.iternext():
+                if len(value) != (2 + PENDING_FIELDS) * 8:
+                    raise BrokenHistoryError(f"pending transfer {key.hex()} is stored in {len(value)} bytes")
                 words = np.frombuffer(value, dtype="<i8")
                 yield int.from_bytes(key, "big"), (int(words[0]), int(words[1])), words[2 : 2 + PENDING_FIELDS].copy()
 

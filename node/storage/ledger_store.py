@@ -38,6 +38,7 @@ class StoreConfig:
     map_bytes: int = 64 << 30
     checkpoint_interval_s: float = 5.0
     checkpoint_transfers_max: int = 400_000  # in memory; a checkpoint is due at half of it
+    checkpoint_bytes_max: int = 256 << 20  # the same, of entries and outcomes: commands hold memory as well
 
 
 class LogEntryLike(Protocol):
@@ -150,7 +151,7 @@ class LedgerStore:
         return [self._apply_one(entry.position, entry.data) for entry in entries]
 
     def _apply_one(self, position: int, data: bytes) -> EntryResult:
-        if self._active.transfers >= self._config.checkpoint_transfers_max:
+        if self._share_full() >= 1.0:
             self.checkpoint(wait=False, block=True)
         with self._applying:
             batch = self._state.apply(position, bytes(data), self, self._active)
@@ -159,10 +160,14 @@ class LedgerStore:
         self._transfers_total += len(batch.outcomes)
         return EntryResult(position, batch.timestamp_ns, batch.command_outcomes, replies_of(batch), batch.pin_tries)
 
+    def _share_full(self) -> float:
+        active, config = self._active, self._config
+        return max(active.transfers / config.checkpoint_transfers_max, active.bytes_held / config.checkpoint_bytes_max)
+
     def tick(self, now_ns: int) -> None:
         self._raise_writer_error()
         due = self._host.monotonic() - self._last_checkpoint_at >= self._config.checkpoint_interval_s
-        if due or self._active.transfers >= self._config.checkpoint_transfers_max // 2:
+        if due or self._share_full() >= 0.5:
             self.checkpoint(wait=False)
 
     def checkpoint(self, *, wait: bool, block: bool = False) -> None:
