@@ -12,13 +12,12 @@ from blake3 import blake3
 from kibubu.raft.v1 import raft_pb2
 
 from node.ledger import kernel
-from node.ledger.columns import COLUMN_COUNT, Column
+from node.ledger.columns import COLUMN_COUNT
 from node.ledger.commands import apply_command
 from node.ledger.counting import count_transfers, new_counts
 from node.ledger.entry import Entry, decode_entry
 from node.ledger.history import AppliedBatch, BrokenHistoryError, Facts, FirstSeen, History, Int64s
 from node.ledger.records import OUTCOME_WORDS, TRANSFER_WORDS, OutcomeFlag, Records, TransferFlag
-from node.ledger.statuses import PinVerdict
 from node.ledger.tables import PENDING_TABLE_MIN, IdTable, copy_pending, find_pending, insert_pending
 
 CHAIN_START = bytes(32)
@@ -26,14 +25,14 @@ ROWS_MIN = 1_024
 _ENDS = int(TransferFlag.POST | TransferFlag.VOID)
 _DUPLICATE = int(OutcomeFlag.DUPLICATE)
 
-ApplyVerdict = Callable[[Int64s, int, int], int]
+ApplyVerdicts = Callable[[Int64s, int, Int64s, Int64s, npt.NDArray[np.uint8], Int64s], None]
 
 
 class LedgerState:
-    """`apply_verdict` is the PIN rule (node/payments/pin_tries); it comes in because imports point the other way."""
+    """`apply_verdicts` is the PIN rule (node/payments/pin_tries); it comes in because imports point the other way."""
 
-    def __init__(self, apply_verdict: ApplyVerdict) -> None:
-        self._apply_verdict = apply_verdict
+    def __init__(self, apply_verdicts: ApplyVerdicts) -> None:
+        self._apply_verdicts_to = apply_verdicts
         self.columns: Int64s = np.zeros((ROWS_MIN, COLUMN_COUNT), dtype=np.int64)
         self.dirty = np.zeros(ROWS_MIN, dtype=np.uint8)
         self.accounts_total = 0
@@ -182,18 +181,11 @@ class LedgerState:
         return batch
 
     def _apply_verdicts(self, entry: Entry) -> list[int]:
-        tries = []
-        payers, verdicts = entry.payments["payer_account"].tolist(), entry.payments["pin_verdict"].tolist()
-        for account, verdict in zip(payers, verdicts, strict=True):
-            if not 0 < account <= self.accounts_total:
-                tries.append(0)
-                continue
-            if verdict == PinVerdict.NOT_CHECKED:
-                tries.append(int(self.columns[account, Column.PIN_TRIES]))
-                continue
-            tries.append(self._apply_verdict(self.columns, account, verdict))
-            self.dirty[account] = 1
-        return tries
+        payers = entry.payments["payer_account"].astype(np.int64)
+        verdicts, tries = entry.payments["pin_verdict"].astype(np.int64), np.zeros(len(payers), dtype=np.int64)
+        self._apply_verdicts_to(self.columns, self.accounts_total, payers, verdicts, self.dirty, tries)
+        told: list[int] = tries.tolist()
+        return told
 
     def _apply_transfers(self, batch: AppliedBatch, words: Int64s, history: History) -> None:
         n = len(words)

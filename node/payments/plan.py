@@ -12,6 +12,9 @@ from node.payments.tariffs import Fee
 
 HOLD_TIMEOUT_S = 24 * 3_600  # a held payment that nobody decides ends by itself
 REFERENCE_BYTES_MAX = 20
+_LINKED, _PENDING = int(TransferFlag.LINKED), int(TransferFlag.PENDING)
+_PRINCIPAL, _AIRTIME = int(TransferCode.PRINCIPAL), int(TransferCode.AIRTIME)
+_FEE, _EXCISE_DUTY = int(TransferCode.FEE), int(TransferCode.EXCISE_DUTY)
 _TRANSFER = struct.Struct("<QQQQqQQQQQIIHHI32s")  # the layout of records.TRANSFER
 _PAYMENT = struct.Struct("<QQQQqqqQIHHHBBIIBBBBII20s12x")  # the layout of records.PAYMENT
 
@@ -52,26 +55,25 @@ def content_hash(kind: int, payer: str, payee: str, amount_minor: int, currency:
 
 def pack_legs(decided: Decided, parties: Parties, *, hold: bool) -> bytes:
     """Principal to the payee, net fee to revenue, duty to the tax account; a hold reserves instead of moving."""
-    code = TransferCode.AIRTIME if decided.kind is PaymentKind.BUY_AIRTIME else TransferCode.PRINCIPAL
+    fee_minor, excise_minor = decided.fee.fee_minor, decided.fee.excise_minor
+    code = _AIRTIME if decided.kind is PaymentKind.BUY_AIRTIME else _PRINCIPAL
     legs = [(parties.payee, decided.amount_minor, code)]
-    net_minor = decided.fee.fee_minor - decided.fee.excise_minor
-    if net_minor:
-        legs.append((parties.fees, net_minor, TransferCode.FEE))
-    if decided.fee.excise_minor:
-        legs.append((parties.excise, decided.fee.excise_minor, TransferCode.EXCISE_DUTY))
-    kind_flags = int(TransferFlag.PENDING) if hold else 0
-    timeout_s = HOLD_TIMEOUT_S if hold else 0
+    if fee_minor > excise_minor:
+        legs.append((parties.fees, fee_minor - excise_minor, _FEE))
+    if excise_minor:
+        legs.append((parties.excise, excise_minor, _EXCISE_DUTY))
+    flags, timeout_s = (_PENDING, HOLD_TIMEOUT_S) if hold else (0, 0)
+    payer, ledger, reference = parties.payer, parties.ledger, decided.reference
     group_lo, group_hi = split_id(decided.payment_id)
-    packed = []
+    last = len(legs) - 1
+    packed = b""
     for number, (payee, amount_minor, leg_code) in enumerate(legs):
         id_lo, id_hi = split_id(leg_id(decided.payment_id, number))
-        flags = kind_flags | (int(TransferFlag.LINKED) if number + 1 < len(legs) else 0)
-        record = _TRANSFER.pack(
-            id_lo, id_hi, parties.payer, payee, amount_minor, 0, 0, group_lo, group_hi, 0,
-            timeout_s, parties.ledger, leg_code, flags, 0, decided.reference,
+        packed += _TRANSFER.pack(
+            id_lo, id_hi, payer, payee, amount_minor, 0, 0, group_lo, group_hi, 0,
+            timeout_s, ledger, leg_code, flags | _LINKED if number < last else flags, 0, reference,
         )  # fmt: skip
-        packed.append(record)
-    return b"".join(packed)
+    return packed
 
 
 def pack_payment(decided: Decided, parties: Parties, first_transfer: int, legs: int) -> bytes:

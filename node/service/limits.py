@@ -22,4 +22,5 @@ REFERENCE_BYTES_MAX = 20
 NAME_BYTES_MAX = 64
 OUTCOME_WAIT_S = 5.0  # then the outcome is reported as unknown
 READ_WAIT_S = 2.0
+NAMES_REMEMBERED_MAX = 65_536
 HANDLES_REMEMBERED_MAX = 262_144  # of the payment book: about 50 MB

@@ -18,7 +18,7 @@ from node.payments.msisdn import MsisdnError, normalise
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.payments.plan import Decided, Parties, content_hash, pack_legs, pack_payment
 from node.payments.tariffs import Tariffs
-from node.service.limits import HANDLES_REMEMBERED_MAX, REFERENCE_BYTES_MAX
+from node.service.limits import HANDLES_REMEMBERED_MAX, NAMES_REMEMBERED_MAX, REFERENCE_BYTES_MAX
 from node.service.payment_drafts import Draft
 from node.service.payment_outcomes import Legs, judge_by_legs, model_name, refusal
 from node.service.payment_rules import PaymentRules
@@ -52,6 +52,8 @@ class PaymentBook:
         self._rules = PaymentRules(tariffs, pin_key)
         self._operators: dict[int, tuple[int, int]] = {}  # ledger -> accounts of fees and of excise duty
         self._time_ns = time_ns
+        self._names: dict[int, str] = {}  # of payees, for as long as no profile has changed
+        self._names_version = -1
         self._handles: dict[tuple[int, str, str], int] = {}  # a handle never leaves its account, so this stays true
 
     @property
@@ -133,8 +135,16 @@ class PaymentBook:
         return self._account(ledger, _HANDLE_KEY[kind], payee)
 
     def name_of(self, account: int) -> str:
-        profile = self._store.profile(account) if account else None
-        return profile.name if profile is not None else ""
+        if not account:
+            return ""
+        if self._names_version != self._store.profiles_version or len(self._names) >= NAMES_REMEMBERED_MAX:
+            self._names_version = self._store.profiles_version
+            self._names.clear()
+        name = self._names.get(account)
+        if name is None:
+            profile = self._store.profile(account)
+            name = self._names[account] = profile.name if profile is not None else ""
+        return name
 
     def check_all(self, asks: Sequence[tuple[Draft, str]], now_ns: int) -> None:
         """See PaymentRules.check_all: `asks` are drafts with the PINs that came with them."""

@@ -20,7 +20,7 @@ from node.ledger.counting import by_kind_and_outcome
 from node.ledger.history import AppliedBatch, BrokenHistoryError, CommandOutcome, FirstSeen, Int64s, Profile, Remembered
 from node.ledger.records import OFFSET_BITS, TRANSFER, Records
 from node.ledger.state import LedgerState
-from node.payments.pin_tries import apply_verdict
+from node.payments.pin_tries import apply_verdicts
 from node.storage.batch_codec import OpenBatch, chain_hash_of, decode_batch, open_batch
 from node.storage.host import SYSTEM_HOST, Background, Host
 from node.storage.ledger_db import Checkpoint, DurableState, LedgerDb, Snapshot
@@ -69,7 +69,7 @@ class LedgerStore:
         self._config = config
         self._host = host
         self._db = LedgerDb(path, config.cluster_id, config.node_id, config.map_bytes, host)
-        self._state = LedgerState(apply_verdict)
+        self._state = LedgerState(apply_verdicts)
         self._durable = self._load()
         self._transfers_total = self._durable.transfers_total
         # Held while an entry is applied: its references are in rows and id table before its batch can be read.
@@ -79,6 +79,7 @@ class LedgerStore:
         self._flushing: Memtable | None = None
         self._writer: Background | None = None
         self._writer_error: BaseException | None = None
+        self._profiles_version = 0
         self._last_checkpoint_at = self._host.monotonic()
 
     def _load(self) -> DurableState:
@@ -136,6 +137,11 @@ class LedgerStore:
     def next_expiry_ns(self) -> int:
         return self._state.next_expiry_ns
 
+    @property
+    def profiles_version(self) -> int:
+        """Another number whenever a profile may have changed: what is remembered of profiles holds until then."""
+        return self._profiles_version
+
     def _memtables(self) -> tuple[Memtable, ...]:
         # The active one is taken first: meanwhile it can only become the one being written, and what leaves that is
         # on disk.
@@ -157,6 +163,8 @@ class LedgerStore:
             batch = self._state.apply(position, bytes(data), self, self._active)
             self._active.add(batch)
             self._applied_position = position
+            if batch.command_outcomes:
+                self._profiles_version += 1
         self._transfers_total += len(batch.outcomes)
         return EntryResult(position, batch.timestamp_ns, batch.command_outcomes, replies_of(batch), batch.pin_tries)
 

@@ -13,7 +13,7 @@ from node.ledger.columns import Column
 from node.ledger.history import AppliedBatch, BrokenHistoryError, FirstSeen, Int64s, Profile, Remembered
 from node.ledger.records import OFFSET_BITS, TransferFlag
 from node.ledger.state import LedgerState
-from node.payments.pin_tries import apply_verdict
+from node.payments.pin_tries import apply_verdicts
 from node.storage.batch_codec import decode_batch, open_batch
 from node.storage.ledger_db import DurableState, Snapshot, fact_items
 from node.storage.memtable import Memtable
@@ -75,7 +75,7 @@ class _ReplayHistory:
 
 def verify_history(snapshot: Snapshot) -> VerifyReport:
     """All of one moment: the node goes on writing meanwhile."""
-    report, state = VerifyReport(), LedgerState(apply_verdict)
+    report, state = VerifyReport(), LedgerState(apply_verdicts)
     history = _ReplayHistory(snapshot, state)
     try:
         durable = snapshot.state()

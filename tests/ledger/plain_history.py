@@ -8,7 +8,7 @@ from node.ledger.entry import decode_entry
 from node.ledger.history import AppliedBatch, FirstSeen, Int64s, Profile, Remembered
 from node.ledger.records import TRANSFER_WORDS
 from node.ledger.state import LedgerState
-from node.payments.pin_tries import apply_verdict
+from node.payments.pin_tries import apply_verdicts
 
 
 class PlainHistory:
@@ -67,7 +67,7 @@ class PlainLedger:
     """The state machine with such a history."""
 
     def __init__(self) -> None:
-        self.state = LedgerState(apply_verdict)
+        self.state = LedgerState(apply_verdicts)
         self.history = PlainHistory()
 
     def apply(self, data: bytes) -> AppliedBatch:
