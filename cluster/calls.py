@@ -19,7 +19,7 @@ import grpc
 from cluster.certificates import TlsPaths, tls_paths
 from cluster.config_files import OPERATOR
 from cluster.layout import Layout
-from kibubu_client.leader import LEADER_ADDRESS_KEY, MAYBE_HAPPENED, NOT_APPLIED_KEY, SERVER_NAME
+from kibubu_client.leader import ATTEMPT_S_MIN, LEADER_ADDRESS_KEY, MAYBE_HAPPENED, NOT_APPLIED_KEY, SERVER_NAME
 
 DEADLINE_S = 10.0
 ATTEMPT_TIMEOUT_S = 3.0
@@ -107,7 +107,7 @@ class Caller:
                 if not surely_not and code not in MAYBE_HAPPENED:
                     raise _as_call_error(error, address) from raw
                 unknown |= not surely_not
-                if time.monotonic() + _PAUSE_S >= deadline_s:
+                if time.monotonic() + _PAUSE_S + ATTEMPT_S_MIN >= deadline_s:
                     kind = UnknownOutcomeError if unknown else NotAppliedError
                     raise kind(f"no answer within {self._deadline_s:g} s: {error.details()}") from raw
             hint = marks.get(LEADER_ADDRESS_KEY, "")

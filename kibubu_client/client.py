@@ -12,7 +12,7 @@ from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
 
 from kibubu_client.batching import Batcher
 from kibubu_client.errors import InvalidRequestError, NotAppliedError, UnknownOutcomeError
-from kibubu_client.leader import PAUSE_S_MAX, PAUSE_S_MIN, LeaderCaller, TlsFiles
+from kibubu_client.leader import ATTEMPT_S_MIN, PAUSE_S_MAX, PAUSE_S_MIN, LeaderCaller, TlsFiles
 from kibubu_client.records import BATCH_TRANSFERS_MAX, TRANSFER, Records, chain_is_open, replies_from_bytes
 
 PAYMENTS_IN_CALL_MAX = 512
@@ -100,13 +100,15 @@ class Client:
             if code == _INVALID_ARGUMENT:
                 raise InvalidRequestError(reason)
             maybe_happened |= code not in _SURELY_NOT
-            if time.monotonic() + pause_s >= end_s:
+            if time.monotonic() + pause_s + ATTEMPT_S_MIN >= end_s:
                 raise UnknownOutcomeError(reason) if maybe_happened else NotAppliedError(reason)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
     async def _send_payments(self, batch: list[_Due]) -> list[_Item]:
         left_s = min(end_s for end_s, _ in batch) - time.monotonic()
+        if left_s <= 0:  # one waited too long behind other calls; the rest of the batch asks again
+            raise NotAppliedError("no call could be begun in time")
         request = payments_pb2.MakePaymentsRequest(payments=[payment for _, payment in batch])
         response = await self._leader.call(payments_pb2_grpc.PaymentsServiceStub, "MakePayments", request, left_s)
         return list(response.items)

@@ -21,6 +21,7 @@ LEADER_ADDRESS_KEY = "kibubu-leader-address"
 NOT_APPLIED_KEY = "kibubu-not-applied"
 SERVER_NAME = "kibubu"  # in every certificate of the operator
 ATTEMPT_S_MAX = 3.0
+ATTEMPT_S_MIN = 0.1  # no attempt is begun with less time: what surely did not happen would become unknown
 PAUSE_S_MIN, PAUSE_S_MAX = 0.02, 0.25
 MESSAGE_BYTES_MAX = 8 << 20
 _OPTIONS = (
@@ -90,7 +91,7 @@ class LeaderCaller:
                 if not surely_not and error.code() not in MAYBE_HAPPENED:
                     raise _refusal(error) from error
                 maybe_happened |= not surely_not
-                if time.monotonic() + pause_s >= end_s:
+                if time.monotonic() + pause_s + ATTEMPT_S_MIN >= end_s:
                     raise _too_late(error, deadline_s, maybe_happened) from error
                 hint = trailers.get(LEADER_ADDRESS_KEY, "")
                 is_full = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -9,6 +9,7 @@ import pytest
 from kibubu.payments.v1 import payments_pb2
 
 from kibubu_client import Client, InvalidRequestError, NotAppliedError, TlsFiles, UnknownOutcomeError, id_bytes, new_id
+from kibubu_client.client import PAYMENT_CALLS_IN_FLIGHT_MAX
 from kibubu_client.records import BATCH_TRANSFERS_MAX, LINKED, pack_transfer
 from tests.kibubu_client.scripted import (
     BREAKS,
@@ -181,6 +182,24 @@ async def test_one_bad_payment_does_not_harm_those_beside_it(client: Client, nod
     nodes[0].item_codes = deque([0, INVALID_CODE, 0])
     ends = await asyncio.gather(*(client.pay(payment()) for _ in range(3)), return_exceptions=True)
     assert [type(end) for end in ends] == [payments_pb2.Outcome, InvalidRequestError, payments_pb2.Outcome]
+
+
+async def test_who_waited_too_long_behind_others_surely_did_not_pay(client: Client, nodes: list[ScriptedNode]) -> None:
+    """All calls that may be open at once hang; what waits behind them is never sent."""
+    nodes[0].gate.clear()
+    hanging = []
+    for _ in range(PAYMENT_CALLS_IN_FLIGHT_MAX):
+        hanging.append(asyncio.ensure_future(client.pay(payment())))
+        while len(nodes[0].batches) < len(hanging):
+            await asyncio.sleep(0)
+    late = payment()
+    with pytest.raises((NotAppliedError, UnknownOutcomeError)) as caught:
+        await client.pay(late)
+    sent = any(late.payment.payment_id in batch for node in nodes for batch in node.batches)
+    assert caught.type is (UnknownOutcomeError if sent else NotAppliedError)
+    for task in hanging:
+        with pytest.raises(UnknownOutcomeError):
+            await task
 
 
 # --- transfers --------------------------------------------------------------------------------------------------------
