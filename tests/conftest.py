@@ -1,4 +1,4 @@
-"""How hard the random tests look. `pytest --hypothesis-profile=thorough tests/ledger` looks much longer."""
+"""How hard the random tests look, none of them timed. `pytest --hypothesis-profile=thorough` looks much longer."""
 
 from hypothesis import HealthCheck, settings
 
