@@ -15,6 +15,7 @@ CURRENCY = "KES"
 SERVICE_CODE = "*384*100#"
 _MAP_GIB = 64  # address space, not disk: LMDB's file grows only as far as it is used
 _CHECKPOINT_INTERVAL_S = 5.0
+NEW_CLUSTER = "new-cluster"  # as node/storage/data_folder.py looks for it
 PROMETHEUS_SOURCES = Path(__file__).resolve().parent / "prometheus"
 
 
@@ -26,11 +27,25 @@ def prepare(layout: Layout) -> None:
     roles += [("fraud", FRAUD), ("edge", EDGE), ("operator", OPERATOR), ("prometheus", PROMETHEUS)]
     ensure_certificates(layout.certificates, roles)
     ensure_pin_key(layout.pin_key_file)
+    _mark_new_cluster(layout)
     for node_id in NODE_IDS:
         _write(layout.config_file(node_id), node_config(layout, node_id))
     _write(layout.config_file(FRAUD), fraud_config(layout))
     _write(layout.config_file(EDGE), edge_config(layout))
     _write(layout.config_file(PROMETHEUS), prometheus_config(layout))
+
+
+def _mark_new_cluster(layout: Layout) -> None:
+    """Only once in a cluster's life: a node that loses its disk later must not take itself for a new one."""
+    created = layout.home / "created"
+    if created.exists():
+        return
+    folders = [layout.data_dir(node_id) for node_id in NODE_IDS]
+    if not any((folder / "raft").exists() for folder in folders):
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (folder / NEW_CLUSTER).touch()
+    created.touch()
 
 
 def _write(path: Path, text: str) -> None:

@@ -30,7 +30,7 @@ def status_table(layout: Layout, caller: Caller) -> Table:
             continue
         table.add_row(
             node_id,
-            status.role,
+            status.role if status.voter else "joining",
             str(status.term),
             str(status.commit_position),
             str(status.applied_position),

@@ -163,7 +163,10 @@ def wait_ended(process: psutil.Process, timeout_s: float) -> bool:
         with contextlib.suppress(ChildProcessError):  # somebody else's child: its parent reaps it
             os.waitpid(process.pid, os.WNOHANG)
         try:
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            if not process.is_running():
+                return True
+            # A zombie with threads still holds its sockets: its main thread has ended before the others.
+            if process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1:
                 return True
         except psutil.NoSuchProcess:
             return True

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 
 from cluster import processes
 from cluster.calls import Caller
-from cluster.health import find_leader, listens, node_status
+from cluster.health import find_leader, node_status
 from cluster.layout import Layout
-from cluster.lifecycle import ClusterError, addresses, start_service
+from cluster.lifecycle import ClusterError, start_service
 
 CAUGHT_UP_TIMEOUT_S = 180.0
-PORTS_FREE_TIMEOUT_S = 10.0
 _POLL_S = 0.05
 Say = Callable[[str], None]
 
@@ -26,17 +25,9 @@ def restart(layout: Layout, caller: Caller, nodes: Sequence[str], say: Say) -> N
     for node_id in sorted(nodes, key=lambda node: node == find_leader(caller, layout)):
         _wait_all_well(layout, caller, "before the restart of " + node_id)
         processes.stop(layout.pid_file(node_id))
-        _wait_ports_free(layout, node_id)
         start_service(layout, node_id)
         _wait_all_well(layout, caller, "after the restart of " + node_id)
         say(f"restarted {node_id}")
-
-
-def _wait_ports_free(layout: Layout, node_id: str) -> None:
-    """The last threads of a process may hold its sockets for a moment after its main thread is gone."""
-    deadline_s = time.monotonic() + PORTS_FREE_TIMEOUT_S
-    while any(listens(address) for address in addresses(layout, node_id)) and time.monotonic() < deadline_s:
-        time.sleep(_POLL_S)
 
 
 def _wait_all_well(layout: Layout, caller: Caller, when: str) -> None:

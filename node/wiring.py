@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 
 from node.consensus.contract import LogEntry
 from node.consensus.engine import RaftEngine
-from node.consensus.seams import ConsensusConfig, SystemClock, TlsFiles
+from node.consensus.seams import ConsensusConfig, FatalRaftError, SystemClock, TlsFiles
 from node.consensus.transport import GrpcTransport
 from node.payments.tariffs import TariffError, load_tariffs
 from node.process import rest_collector
@@ -39,9 +40,11 @@ from node.service.payment_desk import PaymentDesk
 from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
 from node.service.tls import load_server_credentials
+from node.storage.data_folder import DataFolder, open_data_folder
 from node.storage.ledger_db import ForeignDataError
-from node.storage.ledger_store import LedgerStore, StoreConfig
-from node.storage.raft_log import RaftLog, RaftLogError
+from node.storage.ledger_store import StoreConfig
+from node.storage.raft_log import RaftLogError
+from node.storage.snapshot_files import SnapshotError
 
 _log = logging.getLogger("kibubu.node")
 _STOP_GRACE_S = 2.0
@@ -70,10 +73,14 @@ def read_key(path: Path) -> bytes:
 class TimedStore:
     """The store as the engine's state machine, with the time of each apply in the metrics."""
 
-    def __init__(self, store: LedgerStore, metrics: NodeMetrics) -> None:
-        self._store = store
+    def __init__(self, data: DataFolder, metrics: NodeMetrics) -> None:
+        self._store = data.store
+        self._snapshots = data.snapshots
         self._stage_apply = metrics.stage_apply
-        self.tick = store.tick
+
+    def tick(self, now_ns: int) -> None:
+        self._store.tick(now_ns)
+        self._snapshots.tidy()
 
     @property
     def applied_position(self) -> int:
@@ -90,8 +97,14 @@ class TimedStore:
         return results
 
 
-def build_engine(config: NodeConfig, store: LedgerStore, metrics: NodeMetrics) -> RaftEngine:
-    """Raises RaftLogError when the journal is another node's, damaged or in use."""
+def start_anew() -> None:
+    """The same process from its beginning, which installs the snapshot that was received. Nothing is said before."""
+    sys.stderr.write("a snapshot was received; this node starts anew to install it\n")
+    sys.stderr.flush()
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def build_engine(config: NodeConfig, data: DataFolder, metrics: NodeMetrics) -> RaftEngine:
     consensus = ConsensusConfig(
         node_id=config.node_id,
         cluster_id=config.cluster_id,
@@ -100,8 +113,15 @@ def build_engine(config: NodeConfig, store: LedgerStore, metrics: NodeMetrics) -
         tls=TlsFiles(config.tls.ca, config.tls.cert, config.tls.key),
         **config.raft,
     )
-    log = RaftLog(config.data_dir / "raft", cluster_id=config.cluster_id, node_id=config.node_id)
-    return RaftEngine(consensus, log, GrpcTransport(consensus), SystemClock(), TimedStore(store, metrics))
+    return RaftEngine(
+        consensus,
+        data.log,
+        GrpcTransport(consensus),
+        SystemClock(),
+        TimedStore(data, metrics),
+        snapshots=data.snapshots,
+        on_install=start_anew,
+    )
 
 
 def build_fraud_client(config: NodeConfig, metrics: NodeMetrics) -> FraudClient | None:
@@ -119,18 +139,21 @@ class Node:
         self._config = config
         self._pin_key = read_key(config.pin_key_file)
         self._tariffs = load_tariffs(config.tariff_path)
-        self._store = LedgerStore(
-            config.data_dir / "ledger",
-            StoreConfig(
-                cluster_id=config.cluster_id,
-                node_id=config.node_id,
-                map_bytes=config.map_gib << 30,
-                checkpoint_interval_s=config.checkpoint_interval_s,
-            ),
+        store_config = StoreConfig(
+            cluster_id=config.cluster_id,
+            node_id=config.node_id,
+            map_bytes=config.map_gib << 30,
+            checkpoint_interval_s=config.checkpoint_interval_s,
         )
+        data = open_data_folder(config.data_dir, store_config, alone=not config.peers)
+        self._store = data.store
         self._registry = CollectorRegistry()
         self._metrics = NodeMetrics(self._registry)
-        self._engine = build_engine(config, self._store, self._metrics)
+        self._engine = build_engine(config, data, self._metrics)
+        if data.installed is not None:
+            _log.info("installed a snapshot of position %d", data.installed.position)
+        if not data.log.member.voter:
+            _log.warning("this node joins: it votes only once it has caught up with the others")
         self._rate = RateMeter(lambda: self._store.transfers_total)
         self._health = health.aio.HealthServicer()
         self._stopping = asyncio.Event()
@@ -219,7 +242,16 @@ def run(config: NodeConfig) -> int:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         return asyncio.run(_run(config))
-    except (KeyFileError, ConfigError, TariffError, ForeignDataError, RaftLogError, OSError) as error:
+    except (
+        FatalRaftError,
+        KeyFileError,
+        ConfigError,
+        TariffError,
+        ForeignDataError,
+        RaftLogError,
+        SnapshotError,
+        OSError,
+    ) as error:
         print(f"kibubu node: {error}", file=sys.stderr)  # noqa: T201
         return 2
 

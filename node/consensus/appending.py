@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from node.consensus.frames import Append, AppendReply
+from node.consensus.messages import Append, AppendReply
 from node.consensus.seams import FatalRaftError, RaftLog
 
 

@@ -75,6 +75,11 @@ class EngineStatus:
     peers_connected: int
     match_position: dict[str, int]  # on the leader: peer -> verified log index
     ready: bool  # leader: an entry of its own term is applied; only then may it admit
+    voter: bool = True  # False: its disk was lost, and it has not caught up yet
+    room: str = "ok"  # of the disk: ok, low (no new work), full (takes nothing)
+    log_first_index: int = 1
+    log_bytes: int = 0
+    snapshot_progress: tuple[int, int] = (0, 0)  # bytes received, bytes in all
 
 
 ProposalCallback = Callable[[ProposalOutcome], None]

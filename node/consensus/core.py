@@ -10,35 +10,41 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from node.consensus.adapters import CoreTransport, check_disks, conf_of
 from node.consensus.appending import append_entries, verified_commit
 from node.consensus.contract import Clock, LogEntry, ProposalStatus, ReadCallback, StateMachine
 from node.consensus.election import Elections
-from node.consensus.frames import (
+from node.consensus.handover import HANDOVER_S_MAX, Handover, HandoverCallback
+from node.consensus.joining import Joining
+from node.consensus.messages import (
     Append,
     AppendReply,
     Message,
     PreVote,
     PreVoteGrant,
+    Promote,
     RequestVote,
+    SnapshotChunk,
+    SnapshotOffer,
+    SnapshotRequest,
     TermHint,
     TimeoutNow,
     Vote,
 )
-from node.consensus.handover import HANDOVER_S_MAX, Handover, HandoverCallback
 from node.consensus.pinned import RAFT_STATE, Node, SyncObj, bind
 from node.consensus.proposals import Proposal, Proposals
 from node.consensus.reads import ReadRounds
 from node.consensus.replication import LeaderView, Replicator
-from node.consensus.seams import ConsensusConfig, FatalRaftError, RaftLog
+from node.consensus.seams import ConsensusConfig, FatalRaftError, InstallSnapshotNow, RaftLog, Room, Snapshots
+from node.consensus.snapshots import SnapshotReceiver, SnapshotSender
+from node.storage.member import Seen
 
 COMMIT_NOTICE_S = 0.01
-COMPACT_EVERY_S = 1.0
 ASK_AGAIN_SHARE = 0.4  # of an election time-out: when the first pre-vote came a moment too early
 LEADER_LOST_SHARE = 0.3
-COMPACT_ENTRIES_MIN = 256
 APPLY_ENTRIES_MAX = 1_024
 ROLES = {RAFT_STATE.FOLLOWER: "follower", RAFT_STATE.CANDIDATE: "candidate", RAFT_STATE.LEADER: "leader"}
 
@@ -52,6 +58,7 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         clock: Clock,
         randomness: random.Random,
         state_machine: StateMachine,
+        snapshots: Snapshots | None = None,
     ) -> None:
         check_disks(log, state_machine)
         bind(clock, randomness)
@@ -64,9 +71,15 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         self.elections = Elections(config.election_timeout_min_s)
         self._SyncObj__raftElectionDeadline = 0.0
         self.handover: Handover | None = None
+        self.joining = Joining()
+        self.room = Room.OK
+        self.on_promoted: Callable[[], None] = lambda: None
+        self.snapshot_sender = SnapshotSender(config, log, snapshots, send) if snapshots is not None else None
+        self.snapshot_receiver = SnapshotReceiver(config, snapshots, send) if snapshots is not None else None
         self.promises: list[tuple[str, Message]] = []  # true only once the log is synced
         self.voters: set[str] = set()
         self.noop_index = 0
+        self.sync_us = 0
         self._notice_at = self._compact_at = 0.0
         peers = [Node(peer) for peer in config.other_peers()]
         self.nodes = {node.id: node for node in peers}
@@ -185,6 +198,10 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
                 self._on_append(peer, message)
             case AppendReply():
                 self._on_append_reply(peer, message)
+            case Promote(_, position):
+                self._on_promote(peer, position)
+            case SnapshotOffer() | SnapshotRequest() | SnapshotChunk():
+                self._on_snapshot_message(peer, message)
             case RequestVote():
                 self._on_request_vote(peer, message)
             case Vote(term):
@@ -199,11 +216,11 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
     def _on_pre_vote(self, peer: str, message: PreVote) -> None:
         """A grant promises nothing, so it need not be durable, and there may be several."""
         mine = (self.log.last_term, self.log.last_index)
-        if not self._is_sticky() and (message.last_term, message.last_index) >= mine:
+        if self.is_voter() and not self._is_sticky() and (message.last_term, message.last_index) >= mine:
             self.send(peer, PreVoteGrant(message.term))
 
     def _on_request_vote(self, peer: str, message: RequestVote) -> None:
-        if self._is_sticky() and not message.handed_over:
+        if not self.is_voter() or (self._is_sticky() and not message.handed_over):
             return  # not even its term: whoever leads goes on
         request = {"type": "request_vote", "term": message.term}
         request |= {"last_log_index": message.last_index, "last_log_term": message.last_term}
@@ -221,22 +238,30 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
     def _majority(self) -> int:
         return (len(self.nodes) + 1) // 2 + 1
 
-    def _on_append(self, peer: str, message: Append) -> None:
-        if self.is_leader() and message.term == self.term():
-            raise FatalRaftError(f"{peer} leads term {message.term}, and so does this node")
-        self._follow_term(message.term)
+    def _hear_leader(self, peer: str, term: int) -> None:
+        if self.is_leader() and term == self.term():
+            raise FatalRaftError(f"{peer} leads term {term}, and so does this node")
+        self._follow_term(term)
         self._SyncObj__setState(RAFT_STATE.FOLLOWER)
         self._SyncObj__raftLeader = self.nodes[peer]
-        if not self.elections.is_told(message.term):
+        if not self.elections.is_told(term):
             self._postpone_election()
         self.elections.heard_leader(self.clock.monotonic())
+
+    def _on_append(self, peer: str, message: Append) -> None:
+        self._hear_leader(peer, message.term)
+        if self.room is Room.FULL:
+            message = replace(message, entries=[])
         reply = append_entries(self.log, message, self.commit_index())
-        self.promises.append((peer, reply))
+        self.promises.append((peer, self._with_condition(reply)))
         if reply.success:
             commit = verified_commit(message.commit_index, reply.match_index, self.log.last_index)
             self._SyncObj__raftCommitIndex = max(self.commit_index(), commit)
             self.log.set_commit(self.commit_index())
             self.replicator.safe_index = max(self.replicator.safe_index, min(message.safe_index, self.commit_index()))
+
+    def _with_condition(self, reply: AppendReply) -> AppendReply:
+        return replace(reply, voter=self.is_voter(), room=int(self.room), sync_us=self.sync_us)
 
     def _on_append_reply(self, peer: str, reply: AppendReply) -> None:
         self._follow_term(reply.term)
@@ -244,8 +269,53 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
             return
         self.replicator.on_reply(peer, reply)
         node = self.nodes[peer]
-        self._SyncObj__raftMatchIndex[node] = self.replicator.peers[peer].match_index
-        self._SyncObj__lastResponseTime[node] = self.clock.monotonic()
+        if self._counts(reply):
+            self._SyncObj__raftMatchIndex[node] = self.replicator.peers[peer].match_index
+            self._SyncObj__lastResponseTime[node] = self.clock.monotonic()
+        else:
+            self._SyncObj__raftMatchIndex[node] = 0
+        if self.joining.heard(peer, voter=reply.voter, next_round=self.reads.round + 1):
+            self.reads.request([lambda position: None])
+        if not reply.voter:
+            self._promote(peer)
+
+    def _counts(self, reply: AppendReply) -> bool:
+        return reply.voter
+
+    def _promote(self, peer: str) -> None:
+        """A non-voter gets its vote back once it has an entry that was proposed after the proof."""
+        target = self.joining.target(peer)
+        if target:
+            if min(self.replicator.peers[peer].match_index, self.commit_index()) >= target:
+                self.send(peer, Promote(self.term(), target))
+        elif self.commit_index() >= self.noop_index and self.joining.is_proven(peer, self.replicator.peers):
+            self.joining.set_target(peer, self.log.append(self.term(), b""))
+
+    def _on_promote(self, peer: str, position: int) -> None:
+        if peer == self.leader_id() and not self.is_voter() and self.log.last_index >= position:
+            self.log.set_member(self.log.member.promoted(position))
+            self.flush()
+            self.on_promoted()
+
+    def met(self, peer: str, seen: Seen) -> None:
+        """A peer has connected: remember its life, by which an older copy of its disk will be known."""
+        if self.log.member.peers.get(peer) != seen and not self.log.member.is_outdated(peer, seen):
+            self.log.set_member(self.log.member.with_peer(peer, seen))
+
+    def is_voter(self) -> bool:
+        return self.log.member.voter or not self.nodes
+
+    def _on_snapshot_message(self, peer: str, message: SnapshotOffer | SnapshotRequest | SnapshotChunk) -> None:
+        now, receiver = self.clock.monotonic(), self.snapshot_receiver
+        match message:
+            case SnapshotOffer():
+                self._hear_leader(peer, message.term)
+                if receiver is not None and message.position > self.applied_index():
+                    receiver.on_offer(peer, message, now)
+            case SnapshotRequest() if self.is_leader() and self.snapshot_sender is not None:
+                self.snapshot_sender.answer(peer, message, now)
+            case SnapshotChunk() if receiver is not None and receiver.on_chunk(message, now):
+                raise InstallSnapshotNow
 
     def _on_vote(self, peer: str, term: int) -> None:
         self._follow_term(term)
@@ -268,7 +338,7 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
 
     def _may_stand(self) -> bool:
         """When the time has come, ask the others first; only with the word of a majority, or of the leader, stand."""
-        if self.is_leader() or not self._SyncObj__connectedToAnyone():
+        if self.is_leader() or not self.is_voter() or not self._SyncObj__connectedToAnyone():
             return False
         if self.elections.may_stand(self.term(), self._majority()):
             return True
@@ -303,7 +373,13 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
             everyone = True
         self.replicator.replicate(self._view(), everyone=everyone)
         if everyone:
+            self._offer_snapshots()
             self._SyncObj__newAppendEntriesTime = self.clock.monotonic() + self.config.heartbeat_s
+
+    def _offer_snapshots(self) -> None:
+        for peer, progress in self.replicator.peers.items():
+            if progress.needs_snapshot and progress.connected and self.snapshot_sender is not None:
+                self.snapshot_sender.offer(peer, self.term(), self.state_machine.durable_position)
 
     def _read_floor(self) -> int:
         """A new leader may not know what was committed before it, until an entry of its own is."""
@@ -349,6 +425,7 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         self._SyncObj__raftLeader = self._SyncObj__selfNode
         self._SyncObj__setState(RAFT_STATE.LEADER)
         self.replicator.lead(self.log.last_index)
+        self.joining.lead()
         now = self.clock.monotonic()
         for node in self.nodes.values():
             self._SyncObj__raftMatchIndex[node] = 0
@@ -391,14 +468,25 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         return False
 
     def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
-        """Only what this node's state holds durably, every configured node has stored, and nobody soon asks for."""
+        """Only what this node's state holds durably, and, within bounds, nobody will ask for."""
         now = self.clock.monotonic()
         if now < self._compact_at:
             return
-        self._compact_at = now + COMPACT_EVERY_S
-        upto = min(self.state_machine.durable_position, self.replicator.safe_index) - self.config.log_trailing_entries
-        if upto - self.log.base_index >= COMPACT_ENTRIES_MIN:
+        self._compact_at = now + self.config.compact_every_s
+        upto = min(self.state_machine.durable_position, self._needed_from(now)) - self.config.log_trailing_entries
+        if upto - self.log.base_index >= self.config.compact_entries_min:
             self.log.compact(upto)
+
+    def _needed_from(self, now: float) -> int:
+        """The lowest position behind which somebody needs the log: a node that is away, unless that takes too much, or
+        one that is receiving a snapshot."""
+        needed = self.commit_index()
+        if self.snapshot_sender is None or self.log.bytes_total < self.config.log_kept_bytes_max:
+            needed = min(needed, self.replicator.safe_index)
+        floor = self.snapshot_sender.floor(now) if self.snapshot_sender is not None else None
+        if floor is not None and self.log.bytes_total < self.config.log_bytes_max // 2:
+            needed = min(needed, floor)
+        return needed
 
     def _SyncObj__getEntries(  # noqa: N802
         self, first: int, count: int | None = None, bytes_max: int | None = None

@@ -4,8 +4,8 @@ Everything that comes from other threads (proposals, reads, frames, connections)
 that waits is handled in one round with one append and one sync. Any error stops the node at once: after it nothing is
 acknowledged. Without start() the same engine is driven step by step, on any clock.
 
-The log is kept until every configured node has stored it, so that no node is stranded while snapshots do not exist.
-When it reaches ConsensusConfig.log_bytes_max (4 GiB: a node was away for too long), proposals are REFUSED_QUEUE_FULL.
+The log is kept for a node that is away up to ConsensusConfig.log_kept_bytes_max, then it gets a snapshot. At
+log_bytes_max (the state falls behind: its checkpoints fail), proposals are REFUSED_QUEUE_FULL.
 """
 
 from __future__ import annotations
@@ -28,10 +28,21 @@ from node.consensus.contract import (
     StateMachine,
 )
 from node.consensus.core import SafeRaft
-from node.consensus.frames import MalformedFrameError, Message, decode, encode
+from node.consensus.frames import MalformedFrameError, decode, encode
+from node.consensus.messages import Message
 from node.consensus.proposals import Proposal
-from node.consensus.seams import MEBIBYTE, ConsensusConfig, PeerTransport, RaftLog
+from node.consensus.seams import (
+    MEBIBYTE,
+    ConsensusConfig,
+    InstallSnapshotNow,
+    PeerTransport,
+    RaftLog,
+    Room,
+    Snapshots,
+    room_enough,
+)
 from node.ledger.entry import ENTRY_BYTES_MAX
+from node.storage.member import Life, Seen
 
 INBOX_BYTES_MAX = 128 * MEBIBYTE
 ROUND_BYTES_MAX = 16 * MEBIBYTE  # of proposals appended in one round
@@ -61,11 +72,15 @@ class RaftEngine:
         *,
         randomness: random.Random | None = None,
         on_fatal: Callable[[str], None] = exit_at_once,
+        on_install: Callable[[], None] = lambda: exit_at_once("a snapshot waits to be installed"),
+        snapshots: Snapshots | None = None,
+        room: Callable[[], Room] = room_enough,
         core_class: type[SafeRaft] = SafeRaft,
     ) -> None:
         self._config, self._log, self._transport, self._clock = config, log, transport, clock
         self._state_machine = state_machine
-        self._on_fatal = on_fatal
+        self._on_fatal, self._on_install = on_fatal, on_install
+        self._room = room
         self._lock = threading.Lock()
         self._wakeup = threading.Event()
         self._queue: deque[Proposal] = deque()
@@ -79,7 +94,8 @@ class RaftEngine:
         self._thread: threading.Thread | None = None
         self.malformed_frames = 0
         randomness = randomness or random.Random()
-        self.core = core_class(config, log, self._send, clock, randomness, state_machine)
+        self.core = core_class(config, log, self._send, clock, randomness, state_machine, snapshots)
+        self.core.on_promoted = transport.renew
         self._status = self._make_status()
 
     # For the service, from any thread
@@ -128,6 +144,27 @@ class RaftEngine:
     def disconnected(self, peer_id: str) -> None:
         self._deliver(lambda: self.core.disconnected(peer_id))
 
+    def introduction(self) -> tuple[Life, bool]:
+        member = self._log.member
+        return member.life, self.core.is_voter()
+
+    def introduced(self, peer_id: str, seen: Seen, *, voter: bool) -> str:
+        if not voter:
+            return ""  # it says itself that it has forgotten everything
+        if self._log.member.is_outdated(peer_id, seen):
+            return (
+                f"{peer_id} comes with a data folder older than one that it had before, so it may have forgotten votes "
+                "and acknowledgements; remove the folder, and it joins anew"
+            )
+        self._deliver(lambda: self.core.met(peer_id, seen))
+        return ""
+
+    def outdated(self, reason: str) -> None:
+        """Not one more word."""
+        with self._lock:
+            self._stopped = True
+        self._on_fatal(reason)
+
     def received(self, peer_id: str, frame: bytes) -> bool:
         with self._lock:
             if self._stopping or self._inbox_bytes + len(frame) > INBOX_BYTES_MAX or peer_id not in self.core.nodes:
@@ -171,6 +208,7 @@ class RaftEngine:
         if now >= self._tick_at:
             self._tick_at = now + self._config.tick_s
             self._state_machine.tick(self._clock.time_ns())
+            self.core.room = self._room()
         self._status = self._make_status()
 
     def wait_s(self) -> float:
@@ -183,6 +221,10 @@ class RaftEngine:
         try:
             while not self._stopping:
                 self.step(self.wait_s())
+        except InstallSnapshotNow:
+            with self._lock:
+                self._stopped = True
+            self._on_install()
         except BaseException as error:
             with self._lock:
                 self._stopped = True
@@ -257,4 +299,9 @@ class RaftEngine:
             peers_connected=core.replicator.peers_connected(),
             match_position=core.replicator.match_position() if core.is_leader() else {},
             ready=core.is_ready(),
+            voter=core.is_voter(),
+            room=core.room.name.lower(),
+            log_first_index=self._log.base_index + 1,
+            log_bytes=self._log.bytes_total,
+            snapshot_progress=core.snapshot_receiver.progress if core.snapshot_receiver is not None else (0, 0),
         )

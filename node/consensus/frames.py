@@ -1,18 +1,33 @@
-"""What nodes say to each other, as packed little-endian frames: fixed structs and raw bytes, nothing that executes.
-
-Every message carries its term, and every answer says which question it answers, so that late, duplicated or foreign
-ones can be told apart and dropped.
-"""
+"""What nodes say to each other (messages.py), as packed little-endian frames: fixed structs and raw bytes, nothing that
+executes."""
 
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import fields
+from typing import Any
 
+from node.consensus.messages import (
+    Append,
+    AppendReply,
+    Hello,
+    Message,
+    PreVote,
+    PreVoteGrant,
+    Promote,
+    RequestVote,
+    SnapshotChunk,
+    SnapshotOffer,
+    SnapshotRequest,
+    TermHint,
+    TimeoutNow,
+    Vote,
+)
 from node.ledger.entry import ENTRY_BYTES_MAX
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 FRAME_BYTES_MAX = ENTRY_BYTES_MAX + (4 << 20) + 4_096
 ID_BYTES_MAX = 64
 
@@ -21,96 +36,32 @@ class MalformedFrameError(Exception):
     """A peer sent bytes that are no frame of this protocol."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """First frame of a stream, in both directions."""
-
-    cluster_id: str
-    node_id: str
-    target_id: str
-    incarnation: int  # of the sending process
-    epoch: int  # of the stream, within the process
-
-
-@dataclass(frozen=True, slots=True)
-class PreVote:
-    """Would you vote for me in this term? Changes nothing at either end."""
-
-    term: int  # one above the asker's own
-    last_index: int
-    last_term: int
-
-
-@dataclass(frozen=True, slots=True)
-class PreVoteGrant:
-    term: int  # of the PreVote that is answered
-
-
-@dataclass(frozen=True, slots=True)
-class TimeoutNow:
-    """The leader of this term has the receiver stand for election at once."""
-
-    term: int
-
-
-@dataclass(frozen=True, slots=True)
-class RequestVote:
-    term: int
-    last_index: int
-    last_term: int
-    handed_over: bool = False  # the leader itself wants it: who hears that leader may vote all the same
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    term: int
-
-
-@dataclass(frozen=True, slots=True)
-class TermHint:
-    """The answer to a message of an older term, so that its sender does not go on in vain."""
-
-    term: int
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    term: int
-    read_round: int
-    prev_index: int
-    prev_term: int
-    commit_index: int
-    safe_index: int  # every configured node has stored the log up to here
-    entries: list[tuple[int, bytes]]  # (term, data)
-
-
-@dataclass(frozen=True, slots=True)
-class AppendReply:
-    term: int
-    read_round: int  # of the Append that is answered
-    prev_index: int  # of the Append that is answered
-    success: bool
-    match_index: int  # success: verified up to here; otherwise a hint where the logs may still agree
-
-
-Message = PreVote | PreVoteGrant | TimeoutNow | RequestVote | Vote | TermHint | Append | AppendReply
-
-_HELLO, _REQUEST_VOTE, _VOTE, _TERM_HINT, _APPEND, _APPEND_REPLY, _PRE_VOTE, _PRE_VOTE_GRANT, _TIMEOUT_NOW = range(
-    1, 10
-)
-_HELLO_FORM = struct.Struct("<BHQQBBB")
+_HELLO, _REQUEST_VOTE, _VOTE, _TERM_HINT, _APPEND, _APPEND_REPLY = range(1, 7)
+_PRE_VOTE, _PRE_VOTE_GRANT, _TIMEOUT_NOW, _PROMOTE = range(7, 11)
+_SNAPSHOT_OFFER, _SNAPSHOT_REQUEST, _SNAPSHOT_CHUNK = range(11, 14)
+_HELLO_FORM = struct.Struct("<BHQQQQ?BBB")
 _PRE_VOTE_FORM = struct.Struct("<BQQQ")
 _REQUEST_VOTE_FORM = struct.Struct("<BQQQ?")
 _TERM_FORM = struct.Struct("<BQ")
 _APPEND_FORM = struct.Struct("<BQQQQQQI")
 _ENTRY_FORM = struct.Struct("<QI")
-_APPEND_REPLY_FORM = struct.Struct("<BQQQBQ")
-_OF_TERM_ONLY: dict[int, Callable[[int], Message]] = {
-    _VOTE: Vote,
-    _TERM_HINT: TermHint,
-    _PRE_VOTE_GRANT: PreVoteGrant,
-    _TIMEOUT_NOW: TimeoutNow,
+_APPEND_REPLY_FORM = struct.Struct("<BQQQBQI")  # flags: success 1, no voter 2; room from bit 2 on
+_PROMOTE_FORM = struct.Struct("<BQQ")
+_SNAPSHOT_OFFER_FORM = struct.Struct("<BQQQQ32s")
+_SNAPSHOT_REQUEST_FORM = struct.Struct("<BQ32sQ")
+_SNAPSHOT_CHUNK_FORM = struct.Struct("<BQ32sQI")  # the last: crc32 of the data behind it
+_PLAIN: dict[int, tuple[Callable[..., Message], struct.Struct]] = {  # fixed forms, field after field
+    _REQUEST_VOTE: (RequestVote, _REQUEST_VOTE_FORM),
+    _VOTE: (Vote, _TERM_FORM),
+    _TERM_HINT: (TermHint, _TERM_FORM),
+    _PRE_VOTE: (PreVote, _PRE_VOTE_FORM),
+    _PRE_VOTE_GRANT: (PreVoteGrant, _TERM_FORM),
+    _TIMEOUT_NOW: (TimeoutNow, _TERM_FORM),
+    _PROMOTE: (Promote, _PROMOTE_FORM),
+    _SNAPSHOT_OFFER: (SnapshotOffer, _SNAPSHOT_OFFER_FORM),
+    _SNAPSHOT_REQUEST: (SnapshotRequest, _SNAPSHOT_REQUEST_FORM),
 }
+_PLAIN_KINDS = {message: (form, kind) for kind, (message, form) in _PLAIN.items()}
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -118,11 +69,12 @@ def encode_hello(hello: Hello) -> bytes:
     if any(not 0 < len(name) <= ID_BYTES_MAX for name in names):
         raise ValueError(f"cluster and node ids have 1 to {ID_BYTES_MAX} bytes")
     lengths = [len(name) for name in names]
-    return _HELLO_FORM.pack(_HELLO, PROTOCOL_VERSION, hello.incarnation, hello.epoch, *lengths) + b"".join(names)
+    numbers = (hello.incarnation, hello.epoch, hello.since, hello.starts, hello.voter)
+    return _HELLO_FORM.pack(_HELLO, PROTOCOL_VERSION, *numbers, *lengths) + b"".join(names)
 
 
 def decode_hello(frame: bytes) -> Hello:
-    kind, version, incarnation, epoch, *lengths = _unpack(_HELLO_FORM, frame)
+    kind, version, incarnation, epoch, since, starts, voter, *lengths = _unpack(_HELLO_FORM, frame)
     if kind != _HELLO or version != PROTOCOL_VERSION:
         raise MalformedFrameError(f"expected a hello of version {PROTOCOL_VERSION}, got kind {kind}, version {version}")
     if len(frame) != _HELLO_FORM.size + sum(lengths):
@@ -134,27 +86,20 @@ def decode_hello(frame: bytes) -> Hello:
         except UnicodeDecodeError as error:
             raise MalformedFrameError("hello is not UTF-8") from error
         at += length
-    return Hello(names[0], names[1], names[2], incarnation, epoch)
+    return Hello(names[0], names[1], names[2], incarnation, epoch, since, starts, voter)
 
 
 def encode(message: Message) -> bytes:
     match message:
         case Append():
             return _encode_append(message)
-        case AppendReply(term, read_round, prev_index, success, match_index):
-            return _APPEND_REPLY_FORM.pack(_APPEND_REPLY, term, read_round, prev_index, success, match_index)
-        case PreVote(term, last_index, last_term):
-            return _PRE_VOTE_FORM.pack(_PRE_VOTE, term, last_index, last_term)
-        case PreVoteGrant(term):
-            return _TERM_FORM.pack(_PRE_VOTE_GRANT, term)
-        case TimeoutNow(term):
-            return _TERM_FORM.pack(_TIMEOUT_NOW, term)
-        case RequestVote(term, last_index, last_term, handed_over):
-            return _REQUEST_VOTE_FORM.pack(_REQUEST_VOTE, term, last_index, last_term, handed_over)
-        case Vote(term):
-            return _TERM_FORM.pack(_VOTE, term)
-        case TermHint(term):
-            return _TERM_FORM.pack(_TERM_HINT, term)
+        case AppendReply(term, read_round, prev_index, success, match_index, voter, room, sync_us):
+            flags = success | (not voter) << 1 | room << 2
+            return _APPEND_REPLY_FORM.pack(_APPEND_REPLY, term, read_round, prev_index, flags, match_index, sync_us)
+        case SnapshotChunk(term, digest, offset, data):
+            return _SNAPSHOT_CHUNK_FORM.pack(_SNAPSHOT_CHUNK, term, digest, offset, zlib.crc32(data)) + data
+    form, kind = _PLAIN_KINDS[type(message)]
+    return form.pack(kind, *(getattr(message, field.name) for field in fields(message)))
 
 
 def decode(frame: bytes) -> Message:
@@ -162,16 +107,23 @@ def decode(frame: bytes) -> Message:
     if kind == _APPEND:
         return _decode_append(frame)
     if kind == _APPEND_REPLY:
-        _, term, read_round, prev_index, success, match_index = _unpack_whole(_APPEND_REPLY_FORM, frame)
-        return AppendReply(term, read_round, prev_index, bool(success), match_index)
-    if kind == _PRE_VOTE:
-        return PreVote(*_unpack_whole(_PRE_VOTE_FORM, frame)[1:])
-    if kind == _REQUEST_VOTE:
-        _, term, last_index, last_term, handed_over = _unpack_whole(_REQUEST_VOTE_FORM, frame)
-        return RequestVote(term, last_index, last_term, bool(handed_over))
-    if kind in _OF_TERM_ONLY:
-        return _OF_TERM_ONLY[kind](_unpack_whole(_TERM_FORM, frame)[1])
-    raise MalformedFrameError(f"frame kind {kind} is unknown")
+        _, term, read_round, prev_index, flags, match_index, sync_us = _unpack_whole(_APPEND_REPLY_FORM, frame)
+        if flags >> 2 > 2:
+            raise MalformedFrameError(f"flags {flags:#x} are unknown")
+        return AppendReply(
+            term, read_round, prev_index, bool(flags & 1), match_index, not flags & 2, flags >> 2, sync_us
+        )
+    if kind == _SNAPSHOT_CHUNK:
+        _, term, digest, offset, crc = _unpack(_SNAPSHOT_CHUNK_FORM, frame)
+        data = frame[_SNAPSHOT_CHUNK_FORM.size :]
+        if zlib.crc32(data) != crc:
+            raise MalformedFrameError("snapshot chunk does not fit its checksum")
+        return SnapshotChunk(term, digest, offset, data)
+    plain = _PLAIN.get(kind)
+    if plain is None:
+        raise MalformedFrameError(f"frame kind {kind} is unknown")
+    message, form = plain
+    return message(*_unpack_whole(form, frame)[1:])
 
 
 def _encode_append(message: Append) -> bytes:
@@ -210,13 +162,13 @@ def _decode_append(frame: bytes) -> Append:
     return Append(term, read_round, prev_index, prev_term, commit_index, safe_index, entries)
 
 
-def _unpack(form: struct.Struct, frame: bytes) -> tuple[int, ...]:
+def _unpack(form: struct.Struct, frame: bytes) -> tuple[Any, ...]:
     if len(frame) < form.size:
         raise MalformedFrameError(f"frame of {len(frame)} bytes is shorter than its header")
     return form.unpack_from(frame)
 
 
-def _unpack_whole(form: struct.Struct, frame: bytes) -> tuple[int, ...]:
+def _unpack_whole(form: struct.Struct, frame: bytes) -> tuple[Any, ...]:
     if len(frame) != form.size:
         raise MalformedFrameError(f"frame of {len(frame)} bytes should have {form.size}")
     return form.unpack(frame)

@@ -10,10 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from kibubu.raft.v1 import raft_pb2, raft_pb2_grpc
 
-from node.consensus.frames import FRAME_BYTES_MAX, Hello, MalformedFrameError, decode_hello, encode_hello
+from node.consensus.frames import FRAME_BYTES_MAX, MalformedFrameError, decode_hello, encode_hello
+from node.consensus.messages import Hello
 from node.consensus.seams import ConsensusConfig, TlsFiles, TransportEvents
+from node.storage.member import Life, Seen
 
 SPIFFE_PREFIX = "spiffe://kibubu/node/"
+OUTDATED = "outdated data folder"  # how this one refusal begins; the caller stops for good when it hears it
 SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", FRAME_BYTES_MAX + 64),
     ("grpc.max_send_message_length", 4_096),
@@ -52,6 +55,13 @@ def check_hello(hello: Hello, certified_id: str, config: ConsensusConfig) -> Non
         raise LinkRefusedError(f"node {hello.node_id!r} looks for {hello.target_id!r}, this is {config.node_id!r}")
 
 
+def check_life(hello: Hello, events: TransportEvents) -> None:
+    seen = Seen(Life(hello.since, hello.starts), hello.incarnation)
+    reason = events.introduced(hello.node_id, seen, voter=hello.voter)
+    if reason:
+        raise LinkRefusedError(f"{OUTDATED}: {reason}")
+
+
 class LinkServer(raft_pb2_grpc.RaftServiceServicer):
     def __init__(self, config: ConsensusConfig, tls: TlsFiles) -> None:
         self._config = config
@@ -80,6 +90,8 @@ class LinkServer(raft_pb2_grpc.RaftServiceServicer):
             certified_id = node_of_certificate(context.auth_context())
             hello = decode_hello(next(request_iterator, raft_pb2.LinkFrame()).frame)
             check_hello(hello, certified_id, self._config)
+            if events is not None:
+                check_life(hello, events)
             self._open(hello)
         except (LinkRefusedError, MalformedFrameError) as error:
             self._say(f"node link refused: {error}")

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from node.consensus.frames import Append, AppendReply
-from node.consensus.seams import ConsensusConfig, FatalRaftError, RaftLog
+from node.consensus.messages import Append, AppendReply
+from node.consensus.seams import ConsensusConfig, FatalRaftError, RaftLog, Room
 
 IN_FLIGHT_MAX = 256
 
@@ -22,6 +22,10 @@ class Progress:
     probe_sent: bool = False
     read_round: int = 0  # newest round that this peer answered in this term
     commit_sent: int = 0
+    voter: bool = True  # as its last answer said; what a non-voter acknowledges counts for nothing
+    room: Room = Room.OK
+    sync_us: int = 0
+    needs_snapshot: bool = False  # what it lacks was compacted away
     in_flight: deque[tuple[int, int]] = field(default_factory=deque)  # (last index, bytes)
     in_flight_bytes: int = 0
 
@@ -52,6 +56,7 @@ class Replicator:
     def lead(self, last_index: int) -> None:
         for progress in self.peers.values():
             progress.match_index = progress.read_round = progress.commit_sent = 0
+            progress.needs_snapshot = False
             progress.probe(last_index + 1)
 
     def connected(self, peer: str) -> None:
@@ -70,9 +75,9 @@ class Replicator:
                 continue
             self._stay_behind_base(progress)
             if progress.probing:
-                if everyone or not progress.probe_sent:
+                if everyone or not (progress.probe_sent or progress.needs_snapshot):
                     progress.probe_sent = self._send(peer, progress, view, [])
-            elif not self._stream(peer, progress, view) and everyone:
+            elif (progress.room is Room.FULL or not self._stream(peer, progress, view)) and everyone:
                 self._send(peer, progress, view, [])
 
     def tell_commit(self, view: LeaderView) -> None:
@@ -83,26 +88,37 @@ class Replicator:
                 self._send(peer, progress, view, [])
 
     def _stay_behind_base(self, progress: Progress) -> None:
-        """The log may be compacted while a peer is asked or streamed to. What went is stored on every node, so nobody
-        needs less than the base. A node whose disk was lost answers no to this forever: it needs a snapshot."""
+        """The log may be compacted while a peer is asked or streamed to. Who lacks more than the base answers no, and
+        needs a snapshot."""
         if progress.next_index <= self._log.base_index:
             progress.probe(self._log.base_index + 1)
 
     def on_reply(self, peer: str, reply: AppendReply) -> None:
         """The caller has checked that the reply is of this very term of office."""
         progress = self.peers[peer]
+        if progress.voter and not reply.voter:
+            progress.match_index = progress.read_round = 0  # of the disk that was lost
+            progress.probe(self._log.last_index + 1)
+        progress.voter, progress.room, progress.sync_us = reply.voter, Room(reply.room), reply.sync_us
         progress.read_round = max(progress.read_round, reply.read_round)
         if reply.success:
+            progress.needs_snapshot = False
             self._matched(peer, progress, reply.match_index)
+            if progress.room is Room.FULL:
+                progress.probe(progress.match_index + 1)  # it took nothing of what was sent behind that
         elif progress.probing:
+            progress.needs_snapshot = reply.match_index < self._log.base_index
+            if not reply.voter:  # an acknowledgement of the lost disk may have come late
+                progress.match_index = min(progress.match_index, reply.match_index)
             if reply.prev_index == progress.next_index - 1:  # an answer to an older question must not move the search
                 progress.probe(min(reply.match_index + 1, reply.prev_index))
         elif reply.prev_index > progress.match_index:
             progress.probe(min(reply.match_index + 1, reply.prev_index))
 
     def majority_round(self, own_round: int) -> int:
-        """The newest round that a majority, this node included, has answered."""
-        rounds = sorted([own_round, *(progress.read_round for progress in self.peers.values())], reverse=True)
+        """The newest round that a majority, this node included, has answered. Answers of non-voters are none."""
+        answered = (progress.read_round if progress.voter else 0 for progress in self.peers.values())
+        rounds = sorted([own_round, *answered], reverse=True)
         return rounds[len(rounds) // 2]
 
     def settle_safe_index(self, commit_index: int) -> None:
@@ -114,7 +130,11 @@ class Replicator:
 
     def successor(self, wanted: str) -> str:
         """Who may take over: `wanted`, or of those that keep up the one with most of the log; "" = nobody."""
-        able = {peer: p.match_index for peer, p in self.peers.items() if p.connected and not p.probing}
+        able = {
+            peer: p.match_index
+            for peer, p in self.peers.items()
+            if p.connected and not p.probing and p.voter and p.room is Room.OK
+        }
         if wanted:
             return wanted if wanted in able else ""
         return max(able, key=lambda peer: able[peer], default="")

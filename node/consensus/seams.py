@@ -5,8 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
+
+from node.storage.member import Life, Member, Seen
+from node.storage.snapshot_files import SnapshotInfo
+
+__all__ = ["SnapshotInfo"]
 
 MEBIBYTE = 1 << 20
 
@@ -44,10 +50,59 @@ class ConsensusConfig:
     apply_bytes_max: int = 4 * MEBIBYTE  # of one apply call, so that heartbeats go on during a replay
     log_bytes_max: int = 4_096 * MEBIBYTE
     log_trailing_entries: int = 1_000
+    compact_every_s: float = 1.0
+    compact_entries_min: int = 256  # fewer are not worth it
+    log_kept_bytes_max: int = 512 * MEBIBYTE  # for a node that is away; then it needs a snapshot
+    snapshot_chunk_bytes: int = 256 << 10
+    snapshot_window_bytes: int = 2 * MEBIBYTE  # asked for and not yet received
+    snapshot_bytes_per_s: int = 48 * MEBIBYTE  # so that payments go on beside it
+    snapshot_stalled_s: float = 0.5  # without a byte: ask again
     tick_s: float = 0.1
 
     def other_peers(self) -> dict[str, str]:
         return {peer: self.peers[peer] for peer in sorted(self.peers) if peer != self.node_id}
+
+
+class Room(IntEnum):
+    """What a disk can still take. A full disk is a failed sync, so a node stops before."""
+
+    OK = 0
+    LOW = 1  # no new work
+    FULL = 2  # not even what the leader sends
+
+
+def room_enough() -> Room:
+    return Room.OK
+
+
+class InstallSnapshotNow(Exception):  # noqa: N818  # no error: the way out of the round
+    """A snapshot is here, whole and durable: the node must start anew, which installs it."""
+
+
+class Snapshots(Protocol):
+    """Copies of the state at one position: made for a node that is too far behind, or received by such a node."""
+
+    def newest(self) -> SnapshotInfo | None:
+        """The newest that is complete and can be read."""
+        ...
+
+    def prepare(self) -> None:
+        """Have a new one made, unless one is being made; returns at once."""
+        ...
+
+    def read(self, info: SnapshotInfo, offset: int, size: int) -> bytes:
+        """b"" when it is no longer there."""
+        ...
+
+    def received(self, info: SnapshotInfo) -> int:
+        """How many bytes of it are here from before; all other ones that were being received are forgotten."""
+        ...
+
+    def write(self, info: SnapshotInfo, offset: int, data: bytes) -> None: ...
+
+    def complete(self, info: SnapshotInfo, term: int) -> bool:
+        """Make it durable together with the mark that it is to be installed. False: its bytes are wrong, and gone."""
+        ...
 
 
 class RaftLog(Protocol):
@@ -70,6 +125,8 @@ class RaftLog(Protocol):
     def commit_index(self) -> int: ...
     @property
     def bytes_total(self) -> int: ...
+    @property
+    def member(self) -> Member: ...
     def term_at(self, index: int) -> int | None:
         """None when the entry is compacted away or not there yet; base_index itself still has its term."""
         ...
@@ -89,13 +146,26 @@ class RaftLog(Protocol):
         """A hint for the next start; need not be durable by itself."""
         ...
 
+    def set_member(self, member: Member) -> None: ...
     def compact(self, index: int) -> None: ...
     def sync(self) -> None: ...
     def close(self) -> None: ...
 
 
 class TransportEvents(Protocol):
-    """What a transport tells the engine; every method may be called from any thread."""
+    """What a transport tells the engine, and asks it; every method may be called from any thread."""
+
+    def introduction(self) -> tuple[Life, bool]:
+        """What this node says of itself when it connects: its life, and whether it may vote."""
+        ...
+
+    def introduced(self, peer_id: str, seen: Seen, *, voter: bool) -> str:
+        """Why a peer must not be heard; "" = it may."""
+        ...
+
+    def outdated(self, reason: str) -> None:
+        """A peer has met a later life of this node: its data folder went back in time, so it must stop."""
+        ...
 
     def connected(self, peer_id: str) -> None: ...
     def disconnected(self, peer_id: str) -> None: ...
@@ -109,6 +179,10 @@ class PeerTransport(Protocol):
 
     def start(self, events: TransportEvents) -> None: ...
     def send(self, peer_id: str, frame: bytes) -> bool: ...
+    def renew(self) -> None:
+        """Connect anew, so that the peers hear what this node has become."""
+        ...
+
     def stop(self) -> None: ...
 
 

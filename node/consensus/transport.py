@@ -10,13 +10,15 @@ import random
 import threading
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 from kibubu.raft.v1 import raft_pb2, raft_pb2_grpc
 
-from node.consensus.frames import FRAME_BYTES_MAX, Hello, MalformedFrameError, decode_hello, encode_hello
-from node.consensus.link_server import LinkServer
+from node.consensus.frames import FRAME_BYTES_MAX, MalformedFrameError, decode_hello, encode_hello
+from node.consensus.link_server import OUTDATED, LinkServer
+from node.consensus.messages import Hello
 from node.consensus.seams import ConsensusConfig, TlsFiles, TransportEvents
 
 RETRY_MIN_S, RETRY_MAX_S = 0.05, 0.5
@@ -60,6 +62,10 @@ class GrpcTransport:
 
     def send(self, peer_id: str, frame: bytes) -> bool:
         return self._links[peer_id].send(frame)
+
+    def renew(self) -> None:
+        for link in self._links.values():
+            link.renew()
 
     def stop(self) -> None:
         for link in self._links.values():
@@ -130,11 +136,15 @@ class _Link:
             return False
         if outbox.put(frame):
             return True
-        outbox.close()
-        call = self._call
-        if call is not None:
-            call.cancel()  # the peer does not keep up: start over with a new stream
+        self.renew()  # the peer does not keep up
         return False
+
+    def renew(self) -> None:
+        """Start over with a new stream; what waits is dropped."""
+        outbox, call = self._outbox, self._call
+        if outbox is not None and call is not None:
+            outbox.close()
+            call.cancel()
 
     def close(self) -> None:
         self._stopping.set()
@@ -155,7 +165,8 @@ class _Link:
     def _connect_once(self, epoch: int) -> bool:
         """Runs until the stream ends; True when it had been accepted."""
         hello = self._hello
-        mine = Hello(hello.cluster_id, hello.node_id, hello.target_id, hello.incarnation, epoch)
+        life, voter = self._events.introduction()
+        mine = replace(hello, epoch=epoch, since=life.since, starts=life.starts, voter=voter)
         outbox = _Outbox(self._config.send_queue_bytes_max)
         connected = False
         try:
@@ -170,8 +181,10 @@ class _Link:
                 self._events.connected(self._peer)
                 for _ in call:
                     break  # a callee says nothing after its hello
-        except (grpc.RpcError, MalformedFrameError, StopIteration, ValueError):
-            pass  # the peer is away, or refuses us: its log says why
+        except grpc.RpcError as error:
+            self._heed(error)
+        except (MalformedFrameError, StopIteration, ValueError):
+            pass  # whatever answers there is no node of this cluster
         finally:
             self._outbox = None
             outbox.close()
@@ -180,6 +193,12 @@ class _Link:
             if connected:
                 self._events.disconnected(self._peer)
         return connected
+
+    def _heed(self, error: grpc.RpcError) -> None:
+        """The peer is away, or refuses us: its log says why. One reason ends this node."""
+        refused = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.PERMISSION_DENIED
+        if refused and str(error.details()).startswith(OUTDATED):
+            self._events.outdated(f"{self._peer} says: {error.details()}")
 
 
 def _credentials(tls: TlsFiles) -> grpc.ChannelCredentials:

@@ -64,6 +64,12 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 queue_length=self._queue_length(),
                 peers_connected=status.peers_connected,
                 uptime_ms=int((time.monotonic() - self._started_at) * 1_000),
+                voter=status.voter,
+                storage=status.room,
+                log_first_index=status.log_first_index,
+                log_bytes=status.log_bytes,
+                snapshot_bytes_received=status.snapshot_progress[0],
+                snapshot_bytes_total=status.snapshot_progress[1],
             )
 
     async def GetStateHash(  # noqa: N802

@@ -149,6 +149,17 @@ class LedgerDb:
                         f"the data folder's {key.decode()} is {found.decode()!r}, this node's is {value.decode()!r}"
                     )
 
+    def copy_to(self, folder: Path) -> int:
+        """The whole database at one moment, without its free pages; its position. From any thread."""
+        with self._env.begin() as txn:
+            position = Snapshot(txn, self._db).state().position
+            self._env.copy(str(folder), compact=True, txn=txn)
+        return position
+
+    def size_bytes(self) -> int:
+        """What its pages take, free ones included."""
+        return int(self._env.info()["last_pgno"] + 1) * int(self._env.stat()["psize"])
+
     def close(self) -> None:
         self._env.close()
 
@@ -245,6 +256,24 @@ class LedgerDb:
                 db=self._db["meta"],
             )
         self._id_runs = directory
+
+
+def adopt_copy(path: Path, position: int, cluster_id: str, node_id: str, map_bytes: int) -> None:
+    """Make a copy of another node's database this node's own; ForeignDataError when it is not what was promised."""
+    env = SYSTEM_HOST.open_environment(path, map_bytes=map_bytes, max_dbs=len(_DATABASES))
+    try:
+        db = {name.decode(): env.open_db(name) for name in _DATABASES}
+        with env.begin(write=True) as txn:
+            found = Snapshot(txn, db).state().position
+            if found != position:
+                raise ForeignDataError(f"the received database is of position {found}, not {position}")
+            for key, wanted in ((b"format", FORMAT), (b"cluster", cluster_id.encode())):
+                value = txn.get(key, db=db["meta"])
+                if value != wanted:
+                    raise ForeignDataError(f"the received database's {key.decode()} is {value!r}, not {wanted!r}")
+            txn.put(b"node", node_id.encode(), db=db["meta"])
+    finally:
+        env.close()
 
 
 def fact_items(memtable: Memtable) -> dict[str, list[tuple[bytes, bytes]]]:

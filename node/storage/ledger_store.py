@@ -26,6 +26,7 @@ from node.storage.host import SYSTEM_HOST, Background, Host
 from node.storage.ledger_db import Checkpoint, DurableState, LedgerDb, Snapshot
 from node.storage.memtable import Memtable
 from node.storage.replies import StoredPayment, StoredTransfer, replies_of, stored_payment, stored_transfer
+from node.storage.snapshot_files import check_room
 from node.storage.verify import VerifyReport, verify_history
 
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
@@ -382,6 +383,11 @@ class LedgerStore:
             size += len(batch.entry) + batch.outcomes.nbytes
             first += 1
         return batches
+
+    def copy_to(self, folder: Path) -> int:
+        """The last checkpoint as a database of its own; its position. Raises SnapshotError without room for it."""
+        check_room(folder, self._db.size_bytes())
+        return self._db.copy_to(folder)
 
     def state_hash(self) -> bytes:
         return self._state.state_hash()

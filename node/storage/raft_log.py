@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from node.storage.host import SYSTEM_HOST, FolderInUseError, Host
+from node.storage.member import Member, MemberRecordError, decode_member, encode_member
 
 FORMAT = b"KBL1"
 MEMORY_BYTES_MAX = 64 << 20
@@ -52,7 +53,9 @@ class RaftLog:
         map_bytes: int = MAP_BYTES,
         memory_bytes_max: int = MEMORY_BYTES_MAX,
         host: Host = SYSTEM_HOST,
+        joins: bool = False,
     ) -> None:
+        """`joins`: a journal that is made now is of a lost member, which must not vote before it has caught up."""
         self.term, self.voted_for, self.commit_index = 0, "", 0
         self.base_index, self._base_term = 0, 0
         self.last_index = self.durable_index = 0
@@ -66,6 +69,8 @@ class RaftLog:
         self._disk_last = 0
         self._truncate_first = 0  # 0 = nothing to truncate on disk
         self.bytes_total = 0
+        self.member = Member()
+        self._member_dirty = False
         self._dirty = False
         self._failed = False
         try:
@@ -76,7 +81,7 @@ class RaftLog:
         self._entries = self._env.open_db(b"entries")
         self._meta = self._env.open_db(b"meta")
         try:
-            self._check_identity(FORMAT + b"\0" + cluster_id.encode() + b"\0" + node_id.encode(), path)
+            self._check_identity(FORMAT + b"\0" + cluster_id.encode() + b"\0" + node_id.encode(), path, joins=joins)
             self._load()
         except BaseException:
             self._release()
@@ -158,6 +163,28 @@ class RaftLog:
         """Written with the next sync that happens anyway: after a crash it is learned again from the leader."""
         self.commit_index = index
 
+    def set_member(self, member: Member) -> None:
+        self.member = member
+        self._member_dirty = self._dirty = True
+
+    def install(self, position: int, term: int) -> None:
+        """The state at `position` came from another node and is durable here: the log goes on behind it. What is known
+        to follow that very entry stays, for it may have been acknowledged."""
+        if position <= self.base_index:
+            return
+        self.commit_index = max(self.commit_index, position)
+        if self.term_at(position) == term:
+            self.compact(position)
+        else:
+            if self.last_index > self.base_index:
+                self.truncate(self.base_index + 1)
+            self._truncate_first, self._disk_first = self._disk_first, position + 1
+            self.base_index = self.last_index = self.durable_index = position
+            self._base_term, self.term = term, max(self.term, term)
+            self._memory_first = position + 1
+            self._dirty = True
+        self.sync()
+
     def compact(self, index: int) -> None:
         """Forget entries up to `index`; the caller has checked that nobody needs them."""
         index = min(index, self.durable_index, self.commit_index)
@@ -185,7 +212,7 @@ class RaftLog:
         self._failed = True
         with self._env.begin(write=True) as txn:
             self._write(txn)
-        self._failed = False
+        self._failed = self._member_dirty = False
         self._disk_last = self.durable_index = self.last_index
         self._truncate_first = 0
         self._dirty = self._disk_first <= self.base_index
@@ -209,6 +236,8 @@ class RaftLog:
             if not txn.put(_KEY.pack(index), value, db=self._entries, append=True):
                 raise RaftLogCorruptError(f"entry {index} is already on disk")
         txn.put(b"state", self._encode_state(), db=self._meta)
+        if self._member_dirty:
+            txn.put(b"member", encode_member(self.member), db=self._meta)
 
     def _delete(self, txn: Any, first: int, last: int) -> None:
         with txn.cursor(db=self._entries) as cursor:
@@ -249,14 +278,23 @@ class RaftLog:
         numbers = (self.term, self.commit_index, self.base_index, self._base_term)
         return _STATE.pack(*numbers, zlib.crc32(_NUMBERS.pack(*numbers) + vote)) + vote
 
-    def _check_identity(self, identity: bytes, path: Path) -> None:
+    def _check_identity(self, identity: bytes, path: Path, *, joins: bool) -> None:
+        """Also counts this start, in the same transaction."""
         with self._env.begin(write=True) as txn:
             stored = txn.get(b"identity", db=self._meta)
+            if stored is not None and bytes(stored) != identity:
+                raise RaftLogIdentityError(f"{path} belongs to {bytes(stored)!r}, this node is {identity!r}")
             if stored is None:
                 txn.put(b"identity", identity, db=self._meta)
-                return
-        if bytes(stored) != identity:
-            raise RaftLogIdentityError(f"{path} belongs to {bytes(stored)!r}, this node is {identity!r}")
+                self.member = Member(voter=not joins)
+            member = txn.get(b"member", db=self._meta)
+            if member is not None:
+                try:
+                    self.member = decode_member(bytes(member))
+                except MemberRecordError as error:
+                    raise RaftLogCorruptError(f"{path}: {error}") from error
+            self.member = self.member.started()
+            txn.put(b"member", encode_member(self.member), db=self._meta)
 
     def _load(self) -> None:
         with self._env.begin(buffers=True) as txn:

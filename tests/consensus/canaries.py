@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from node.consensus.contract import ProposalStatus
 from node.consensus.core import SafeRaft
-from node.consensus.frames import AppendReply, Message, TimeoutNow
+from node.consensus.messages import AppendReply, Message, Promote, TimeoutNow
 from node.consensus.proposals import Proposal
 from node.consensus.replication import Replicator
 from tests.consensus.harness import SimLog
@@ -106,3 +106,29 @@ class RefusesDuringHandover(SafeRaft):
             self.proposals.refuse(proposals, ProposalStatus.REFUSED_NOT_LEADER)
             return
         super()._admit(proposals)
+
+
+class VotesAfterDiskLoss(SafeRaft):
+    """A node that has forgotten its votes and acknowledgements goes on as if it had not."""
+
+    def is_voter(self) -> bool:
+        return True
+
+
+class CountsNonVoters(SafeRaft):
+    def _counts(self, reply: AppendReply) -> bool:
+        return True
+
+
+class PromotesUnproven(SafeRaft):
+    """Gives the vote back as soon as the node has what this leader believes to be committed."""
+
+    def _promote(self, peer: str) -> None:
+        progress = self.replicator.peers[peer]
+        if progress.match_index >= self.commit_index():
+            self.send(peer, Promote(self.term(), self.commit_index()))
+
+
+class CompactsBeyondDurable(SafeRaft):
+    def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
+        self.log.compact(self.applied_index())

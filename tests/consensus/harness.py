@@ -6,7 +6,9 @@ in Cluster.violations.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,8 +16,10 @@ from collections.abc import Callable, Sequence
 from node.consensus.contract import LogEntry, ProposalOutcome, ProposalStatus
 from node.consensus.core import SafeRaft
 from node.consensus.engine import RaftEngine
-from node.consensus.seams import ConsensusConfig, FatalRaftError, TransportEvents
+from node.consensus.seams import ConsensusConfig, FatalRaftError, InstallSnapshotNow, SnapshotInfo, TransportEvents
+from node.storage.member import Member
 
+Stored = tuple[tuple[tuple[int, bytes], ...], int, int, int, str, int, Member]
 STEP_MIN_S, STEP_MAX_S = 0.0005, 0.02
 
 
@@ -35,10 +39,19 @@ class VirtualClock:
 
 
 class SimDisk:
-    """What survives a power cut: (entries, base index, base term, term, vote, commit) as of the last sync."""
+    """What survives a power cut: (entries, base index, base term, term, vote, commit, member) as of the last sync."""
 
-    def __init__(self) -> None:
-        self.stored: tuple[tuple[tuple[int, bytes], ...], int, int, int, str, int] = ((), 0, 0, 0, "", 0)
+    def __init__(self, *, joins: bool = False) -> None:
+        member = Member(voter=not joins)
+        self.stored: tuple[tuple[tuple[int, bytes], ...], int, int, int, str, int, Member] = (
+            (),
+            0,
+            0,
+            0,
+            "",
+            0,
+            member,
+        )
         self.cut_at_next_sync = False
         self.syncs = 0
 
@@ -48,7 +61,8 @@ class SimLog:
 
     def __init__(self, disk: SimDisk) -> None:
         self._disk = disk
-        entries, self.base_index, self._base_term, self.term, self.voted_for, self.commit_index = disk.stored
+        entries, self.base_index, self._base_term, self.term, self.voted_for, self.commit_index, member = disk.stored
+        self.member = member.started()
         self._entries = list(entries)
         self.durable_index = self.last_index
         self._dirty = False
@@ -96,6 +110,22 @@ class SimLog:
     def set_commit(self, index: int) -> None:
         self.commit_index = index
 
+    def set_member(self, member: Member) -> None:
+        self.member = member
+        self._dirty = True
+
+    def install(self, position: int, term: int) -> None:
+        """As RaftLog does it."""
+        if self.term_at(position) == term:
+            self.compact(position)
+        elif position > self.base_index:
+            self._entries.clear()
+            self.base_index, self._base_term, self.term = position, term, max(self.term, term)
+            self.durable_index = position
+            self._dirty = True
+        self.commit_index = max(self.commit_index, position)
+        self.sync()
+
     def compact(self, index: int) -> None:
         index = min(index, self.durable_index)
         if index > self.base_index:
@@ -111,7 +141,7 @@ class SimLog:
             self._disk.cut_at_next_sync = False
             raise PowerCutError
         self._disk.syncs += 1
-        state = (self.base_index, self._base_term, self.term, self.voted_for, self.commit_index)
+        state = (self.base_index, self._base_term, self.term, self.voted_for, self.commit_index, self.member)
         self._disk.stored = (tuple(self._entries), *state)
         self.durable_index = self.last_index
         self._dirty = False
@@ -148,6 +178,62 @@ class Recorder:
         return [entry.data for entry in self.rows if entry.data]
 
 
+class SimSnapshots:
+    """Implements seams.Snapshots: copies of a Recorder as bytes. Of what is received, nothing is lost in a crash."""
+
+    def __init__(self, state: Callable[[], Recorder], staged: dict[str, object]) -> None:
+        self._state, self._staged = state, staged
+        self._made: tuple[SnapshotInfo, bytes] | None = None
+        self.made_count = self.read_count = 0
+        self.damage_next = False
+
+    def newest(self) -> SnapshotInfo | None:
+        return self._made[0] if self._made is not None else None
+
+    def prepare(self) -> None:
+        state = self._state()
+        rows = [
+            [row.position, row.term, row.data.hex()] for row in state.rows if row.position <= state.durable_position
+        ]
+        data = json.dumps(rows).encode()
+        digest = hashlib.blake2b(data, digest_size=32).digest()
+        self._made = SnapshotInfo(state.durable_position, len(data), digest), data
+        self.made_count += 1
+
+    def read(self, info: SnapshotInfo, offset: int, size: int) -> bytes:
+        self.read_count += 1
+        if self._made is None or self._made[0] != info:
+            return b""
+        return self._made[1][offset : offset + size]
+
+    def received(self, info: SnapshotInfo) -> int:
+        if self._staged.get("info") != info:
+            self._staged.clear()
+            self._staged.update(info=info, data=bytearray())
+        return len(self._staged["data"])  # type: ignore[arg-type]
+
+    def write(self, info: SnapshotInfo, offset: int, data: bytes) -> None:
+        if self.damage_next:
+            data, self.damage_next = b"?" + data[1:], False
+        held: bytearray = self._staged["data"]  # type: ignore[assignment]
+        if len(held) != offset:
+            raise ValueError(f"{offset} does not follow {len(held)}")
+        held += data
+
+    def complete(self, info: SnapshotInfo, term: int) -> bool:
+        data = bytes(self._staged["data"])  # type: ignore[call-overload]
+        if hashlib.blake2b(data, digest_size=32).digest() != info.digest:
+            self._staged.clear()
+            return False
+        self._staged["mark"] = (info.position, term)
+        return True
+
+
+def staged_state(staged: dict[str, object]) -> Recorder:
+    rows = json.loads(bytes(staged["data"]))  # type: ignore[call-overload]
+    return Recorder([LogEntry(at, term, bytes.fromhex(data)) for at, term, data in rows])
+
+
 class SimTransport:
     def __init__(self, post: Callable[[str, bytes], bool]) -> None:
         self._post = post
@@ -159,6 +245,9 @@ class SimTransport:
     def send(self, peer_id: str, frame: bytes) -> bool:
         self.sent.append((peer_id, frame))
         return self._post(peer_id, frame)
+
+    def renew(self) -> None:
+        pass
 
     def stop(self) -> None:
         pass
@@ -182,6 +271,9 @@ class Cluster:
         self.states: dict[str, Recorder] = {node: Recorder() for node in ids}
         self.engines: dict[str, RaftEngine] = {}
         self.logs: dict[str, SimLog] = {}
+        self.staged: dict[str, dict[str, object]] = {node: {} for node in ids}
+        self.snapshots: dict[str, SimSnapshots] = {}
+        self.installs: Counter[str] = Counter()
         self.transports: dict[str, SimTransport] = {}
         self.cut_links: set[tuple[str, str]] = set()
         self.drop, self.duplicate, self.delay_s = 0.0, 0.0, (0.0005, 0.003)
@@ -208,10 +300,29 @@ class Cluster:
         for engine in self.engines.values():
             engine.disconnected(node)
 
+    def wipe(self, node: str) -> None:
+        """The disk of a crashed node is lost; what it starts with is new."""
+        self.disks[node] = SimDisk(joins=True)
+        self.states[node] = Recorder()
+        self.staged[node].clear()
+
+    def install(self, node: str) -> None:
+        """What a start does with a snapshot that is complete: the state first, then the log, then the mark."""
+        staged = self.staged[node]
+        if "mark" in staged:
+            self.states[node] = staged_state(staged)
+            self.logs[node].install(*staged["mark"])  # type: ignore[misc]
+            staged.clear()
+
     def restart(self, node: str) -> None:
+        self.logs[node] = self.log_class(self.disks[node])
+        try:
+            self.install(node)
+        except PowerCutError:
+            return
         state = self.states[node]
         state.on_apply = lambda entry: self._check_apply(node, entry)
-        self.logs[node] = self.log_class(self.disks[node])
+        self.snapshots[node] = SimSnapshots(lambda: self.states[node], self.staged[node])
         self.transports[node] = SimTransport(lambda peer, frame: self._post(node, peer, frame))
         self.engines[node] = RaftEngine(
             self.config(node_id=node, cluster_id="sim", peers=dict.fromkeys(self.ids, "")),
@@ -220,6 +331,7 @@ class Cluster:
             self.clock,
             state,
             randomness=random.Random(self.random.random()),
+            snapshots=self.snapshots[node],
             core_class=self.core_class,
         )
         for other, engine in self.engines.items():
@@ -332,6 +444,11 @@ class Cluster:
             engine.step()
         except PowerCutError:
             self.crash(node)
+            return
+        except InstallSnapshotNow:
+            self.installs[node] += 1
+            self.crash(node)
+            self.restart(node)
             return
         except FatalRaftError as error:
             self.violations.append(f"{node} stopped: {error}")

@@ -6,23 +6,22 @@ import random
 
 import pytest
 
-from node.consensus.frames import (
-    ID_BYTES_MAX,
+from node.consensus.frames import ID_BYTES_MAX, MalformedFrameError, decode, decode_hello, encode, encode_hello
+from node.consensus.messages import (
     Append,
     AppendReply,
     Hello,
-    MalformedFrameError,
     Message,
     PreVote,
     PreVoteGrant,
+    Promote,
     RequestVote,
+    SnapshotChunk,
+    SnapshotOffer,
+    SnapshotRequest,
     TermHint,
     TimeoutNow,
     Vote,
-    decode,
-    decode_hello,
-    encode,
-    encode_hello,
 )
 
 BIG = 2**64 - 1
@@ -36,6 +35,11 @@ MESSAGES: list[Message] = [
     TermHint(7),
     AppendReply(1, 2, 3, True, 4),
     AppendReply(BIG, BIG, BIG, False, BIG),
+    AppendReply(1, 2, 3, True, 4, False, 2, 77),
+    Promote(BIG, 9),
+    SnapshotOffer(1, 2, 3, BIG, b"d" * 32),
+    SnapshotRequest(1, b"d" * 32, BIG),
+    SnapshotChunk(1, b"d" * 32, 5, b"x" * 70_000),
     Append(1, 2, 3, 4, 5, 6, []),
     Append(1, 2, 3, 4, 5, 6, [(1, b""), (2, b"x" * 70_000), (BIG, b"\0")]),
 ]
@@ -59,7 +63,7 @@ def test_every_cut_and_every_excess_is_refused(message: Message) -> None:
 def test_rubbish_is_refused() -> None:
     chance = random.Random(1)
     for _ in range(2_000):
-        frame = bytes([chance.randrange(12)]) + chance.randbytes(chance.randrange(80))
+        frame = bytes([chance.randrange(16)]) + chance.randbytes(chance.randrange(80))
         try:
             message = decode(frame)
         except MalformedFrameError:
@@ -68,8 +72,8 @@ def test_rubbish_is_refused() -> None:
 
 
 def test_hello_round_trip() -> None:
-    hello = Hello("cluster", "n1", "n2", 5, BIG)
-    assert decode_hello(encode_hello(hello)) == hello
+    for hello in (Hello("cluster", "n1", "n2", 5, BIG), Hello("c", "a", "b", 1, 2, 3, BIG, False)):
+        assert decode_hello(encode_hello(hello)) == hello
 
 
 @pytest.mark.parametrize("frame", [b"", b"\1", encode(Vote(1)), encode_hello(Hello("c", "a", "b", 1, 1))[:-1]])

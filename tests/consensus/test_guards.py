@@ -5,7 +5,7 @@ The second half is the canary: it proves that the scenario would notice if the g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,7 +14,8 @@ from node.consensus import appending
 from node.consensus.contract import LogEntry, ProposalOutcome, ProposalStatus
 from node.consensus.core import SafeRaft
 from node.consensus.engine import RaftEngine
-from node.consensus.frames import Append, AppendReply, Message, PreVoteGrant, RequestVote, Vote, decode, encode
+from node.consensus.frames import decode, encode
+from node.consensus.messages import Append, AppendReply, Message, PreVoteGrant, RequestVote, Vote
 from node.consensus.proposals import Proposal, Proposals
 from node.consensus.seams import ConsensusConfig, FatalRaftError
 from tests.consensus.canaries import (
@@ -29,7 +30,16 @@ from tests.consensus.canaries import (
     SendsAtHeartbeatsOnly,
     StepsBackOneByOne,
 )
-from tests.consensus.harness import Cluster, PowerCutError, Recorder, SimDisk, SimLog, SimTransport, VirtualClock
+from tests.consensus.harness import (
+    Cluster,
+    PowerCutError,
+    Recorder,
+    SimDisk,
+    SimLog,
+    SimSnapshots,
+    SimTransport,
+    VirtualClock,
+)
 
 # One node, with peers that the test plays
 
@@ -43,14 +53,23 @@ class Alone:
         core_class: type[SafeRaft] = SafeRaft,
         disk: SimDisk | None = None,
         state: Recorder | None = None,
+        config: Callable[..., ConsensusConfig] = ConsensusConfig,
     ) -> None:
         self.disk = disk or SimDisk()
         self.clock = VirtualClock()
         self.log = SimLog(self.disk)
         self.state = state or Recorder()
         self.transport = SimTransport(lambda peer, frame: True)
-        config = ConsensusConfig("a", "sim", dict.fromkeys("a" + peers, ""))
-        self.engine = RaftEngine(config, self.log, self.transport, self.clock, self.state, core_class=core_class)
+        self.snapshots = SimSnapshots(lambda: self.state, {})
+        self.engine = RaftEngine(
+            config(node_id="a", cluster_id="sim", peers=dict.fromkeys("a" + peers, "")),
+            self.log,
+            self.transport,
+            self.clock,
+            self.state,
+            snapshots=self.snapshots,
+            core_class=core_class,
+        )
         for peer in peers:
             self.engine.connected(peer)
         self.engine.step()

@@ -6,7 +6,7 @@ import pytest
 
 from node.consensus.contract import ProposalStatus
 from node.consensus.core import SafeRaft
-from node.consensus.frames import Append, AppendReply, PreVote, PreVoteGrant, RequestVote, TermHint, TimeoutNow, Vote
+from node.consensus.messages import Append, AppendReply, PreVote, PreVoteGrant, RequestVote, TermHint, TimeoutNow, Vote
 from tests.consensus.canaries import HandsOverTooEarly, NeverSticky, RefusesDuringHandover, StandsWithoutAsking
 from tests.consensus.harness import Cluster
 from tests.consensus.test_guards import Alone, entries, take_over

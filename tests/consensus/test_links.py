@@ -11,9 +11,11 @@ import grpc
 import pytest
 from kibubu.raft.v1 import raft_pb2, raft_pb2_grpc
 
-from node.consensus.frames import FRAME_BYTES_MAX, Hello, TermHint, encode, encode_hello
+from node.consensus.frames import FRAME_BYTES_MAX, encode, encode_hello
+from node.consensus.messages import Hello, TermHint
 from node.consensus.seams import ConsensusConfig, TlsFiles
 from node.consensus.transport import GrpcTransport, _Outbox
+from node.storage.member import Life, Seen
 from tests.consensus.certs import Authority
 
 FRAME = encode(TermHint(1))
@@ -26,6 +28,8 @@ class Heard:
         self.frames: list[tuple[str, bytes]] = []
         self.connections: list[tuple[str, bool]] = []
         self.is_full = False
+        self.life, self.refusal = Life(0, 1), ""
+        self.reasons: list[str] = []
         self._change = threading.Condition()
 
     def connected(self, peer_id: str) -> None:
@@ -33,6 +37,15 @@ class Heard:
 
     def disconnected(self, peer_id: str) -> None:
         self._note(lambda: self.connections.append((peer_id, False)))
+
+    def introduction(self) -> tuple[Life, bool]:
+        return self.life, True
+
+    def introduced(self, peer_id: str, seen: Seen, *, voter: bool) -> str:
+        return self.refusal if voter else ""
+
+    def outdated(self, reason: str) -> None:
+        self._note(lambda: self.reasons.append(reason))
 
     def received(self, peer_id: str, frame: bytes) -> bool:
         if self.is_full:
@@ -211,6 +224,33 @@ def test_two_nodes_connect_send_in_order_and_connect_again(authority: Authority)
     again.heard.wait(lambda heard: heard.frames == [("b", FRAME)])
     again.transport.stop()
     second.transport.stop()
+
+
+def test_node_with_an_older_data_folder_is_refused_and_hears_why(authority: Authority) -> None:
+    tls = {node_id: authority.issue("node", node_id) for node_id in "ab"}
+    first = Node("a", tls["a"], {"a": "127.0.0.1:0", "b": "127.0.0.1:1"})
+    first.heard.refusal = "b has been here in a later life"
+    first.start()
+    second = Node("b", tls["b"], {"a": first.address, "b": "127.0.0.1:0"})
+    second.start()
+    second.heard.wait(lambda heard: bool(heard.reasons))
+    assert second.heard.reasons[0] == "a says: outdated data folder: b has been here in a later life"
+    assert not second.heard.connections
+    for node in (first, second):
+        node.transport.stop()
+
+
+def test_renewed_links_introduce_the_node_again(authority: Authority) -> None:
+    tls = {node_id: authority.issue("node", node_id) for node_id in "ab"}
+    first = Node("a", tls["a"], {"a": "127.0.0.1:0", "b": "127.0.0.1:1"})
+    first.start()
+    second = Node("b", tls["b"], {"a": first.address, "b": "127.0.0.1:0"})
+    second.start()
+    second.heard.wait(lambda heard: heard.connections == [("a", True)])
+    second.transport.renew()
+    second.heard.wait(lambda heard: heard.connections == [("a", True), ("a", False), ("a", True)])
+    for node in (first, second):
+        node.transport.stop()
 
 
 def test_node_of_another_cluster_never_connects(server: Node, authority: Authority) -> None:
