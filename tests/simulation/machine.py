@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.calls import Exchange
 from tests.simulation.clock import NodeClock, Timer
-from tests.simulation.disk import SimDisk
+from tests.simulation.disk import DiskFailedError, SimDisk
 from tests.simulation.points import PowerCutError
 from tests.simulation.process import Process
 
@@ -46,6 +46,9 @@ class Machine:
             self.process = Process(self)
         except PowerCutError as cut:
             self.crash(str(cut))
+        except DiskFailedError as error:  # the start itself is counted in the journal
+            self.world.faults["stopped_on_sync_error"] += 1
+            self.crash(str(error))
         except Exception as error:
             self.world.oracles.violation(f"{self.node_id} cannot start: {type(error).__name__}: {error}")
         else:

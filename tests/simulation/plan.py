@@ -46,6 +46,8 @@ class Settings:
             batch_entries_max=self.batch_entries_max,
             window_bytes=self.window_bytes,
             log_trailing_entries=self.trailing_entries,
+            compact_every_s=0.3,  # what production does once in many entries happens within a short run
+            compact_entries_min=8,
         )
 
 

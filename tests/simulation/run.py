@@ -6,12 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from unittest.mock import patch
 
-from node.consensus import core
 from tests.simulation.canaries import switched_on
 from tests.simulation.plan import Plan, make_plan
 from tests.simulation.world import World
@@ -63,15 +60,8 @@ class Summary:
             self.failed.append(result)
 
 
-@contextmanager
-def _in_small() -> Iterator[None]:
-    """What production does once in many entries happens within a short run."""
-    with patch.object(core, "COMPACT_ENTRIES_MIN", 8), patch.object(core, "COMPACT_EVERY_S", 0.3):
-        yield
-
-
 def run_plan(plan: Plan, canary: str = "", *, keep_trace: bool = False) -> Result:
-    with _in_small(), switched_on(canary) as core_class:
+    with switched_on(canary) as core_class:
         world = World(plan, core_class=core_class, keep_trace=keep_trace)
         world.run()
     return Result(

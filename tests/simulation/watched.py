@@ -79,6 +79,9 @@ class SimTransport:
             process.reach(f"send.{kind}.after")
         return sent
 
+    def renew(self) -> None:
+        pass
+
     def stop(self) -> None:
         pass
 
