@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from node.ledger.entry import Entry, decode_entry
-from node.ledger.history import AppliedBatch, BrokenHistoryError, Int64s
+from node.ledger.history import AppliedBatch, BrokenHistoryError, FirstSeen, Int64s
 from node.ledger.records import OUTCOME, OUTCOME_WORDS, TRANSFER_WORDS, Records
 
 _HEADER = struct.Struct("<HHIqqII32s")  # version, zero, expired, position, timestamp_ns, entry bytes, outcomes, hash
@@ -25,7 +25,9 @@ def encode_batch(batch: AppliedBatch) -> bytes:
 
 
 def decode_batch(value: bytes) -> AppliedBatch:
-    """Raises BrokenHistoryError when lengths do not fit; the content is proven by the hash chain."""
+    """Raises BrokenHistoryError when lengths do not fit; the content is proven by the hash chain.
+
+    A view of LMDB's memory does for the bytes, as long as its transaction lives."""
     if len(value) < _HEADER.size:
         raise BrokenHistoryError(f"stored batch of {len(value)} bytes is shorter than its header")
     version, zero, n_expired, position, timestamp_ns, entry_bytes, n, chain = _HEADER.unpack_from(value)
@@ -57,6 +59,11 @@ class OpenBatch:
 
     def outcome_records(self) -> Records:
         return np.ascontiguousarray(self.batch.outcomes).view(OUTCOME).reshape(-1)
+
+
+def first_seen_in(opened: OpenBatch, offset: int) -> FirstSeen:
+    """A copy of one transfer and its outcome."""
+    return FirstSeen(opened.words(offset), opened.batch.outcomes[offset].copy(), opened.batch.timestamp_ns)
 
 
 def open_batch(batch: AppliedBatch) -> OpenBatch:

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from node.ledger.history import BrokenHistoryError, CommandOutcome, Int64s, Prof
 from node.ledger.kernel import PENDING_FIELDS
 from node.ledger.statuses import CommandStatus
 from node.storage import id_runs
-from node.storage.batch_codec import encode_batch
+from node.storage.batch_codec import OpenBatch, decode_batch, encode_batch, open_batch
 from node.storage.host import SYSTEM_HOST, Host
 from node.storage.memtable import Memtable
 
@@ -47,6 +47,7 @@ _DATABASES = (
     b"pending",
     b"ended",
 )
+T = TypeVar("T")
 _STATE = struct.Struct("<QqQQ32s")
 _REQUEST = struct.Struct("<16sHxxxxxxQQq")
 _NUMBER = struct.Struct(">Q")
@@ -182,6 +183,12 @@ class LedgerDb:
 
     def batch(self, position: int) -> bytes | None:
         return self._get("batches", _key(position))
+
+    def from_batch(self, position: int, take: Callable[[OpenBatch], T]) -> T | None:
+        """What `take` copies out of a stored batch, of which nothing else is copied: it may hold thousands."""
+        with self._env.begin(buffers=True, db=self._db["batches"]) as txn:
+            value = txn.get(_key(position))
+            return None if value is None else take(open_batch(decode_batch(value)))
 
     def payment(self, key: bytes) -> int:
         value = self._get("payments", key)

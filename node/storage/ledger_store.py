@@ -8,10 +8,10 @@ replays the log behind it. Memory stays bounded: when a checkpoint is due and th
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from node.ledger.history import AppliedBatch, BrokenHistoryError, CommandOutcome
 from node.ledger.records import OFFSET_BITS, TRANSFER, Records
 from node.ledger.state import LedgerState
 from node.payments.pin_tries import apply_verdicts
-from node.storage.batch_codec import OpenBatch, chain_hash_of, decode_batch, open_batch
+from node.storage.batch_codec import OpenBatch, chain_hash_of, decode_batch, first_seen_in, open_batch
 from node.storage.host import SYSTEM_HOST, Background, Host
 from node.storage.ledger_db import Checkpoint, DurableState, LedgerDb, Snapshot
 from node.storage.memtable import Memtable
@@ -29,6 +29,7 @@ from node.storage.replies import StoredPayment, StoredTransfer, replies_of, stor
 from node.storage.snapshot_files import check_room
 from node.storage.verify import VerifyReport, verify_history
 
+T = TypeVar("T")
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
 
 
@@ -262,10 +263,20 @@ class LedgerStore:
             raise BrokenHistoryError(f"no batch is stored at {position}, though a reference leads there")
         return open_batch(batch)
 
+    def _copied(self, reference: int, take: Callable[[OpenBatch, int], T]) -> T:
+        """What `take` copies of one transfer; a retry of a whole batch must not read the whole for each of them."""
+        position, offset = reference >> OFFSET_BITS, reference & _OFFSET_MASK
+        for memtable in self._memtables():
+            batch = memtable.batches.get(position)
+            if batch is not None:
+                return take(open_batch(batch), offset)
+        taken = self._db.from_batch(position, lambda opened: take(opened, offset))
+        if taken is None:
+            raise BrokenHistoryError(f"no batch is stored at {position}, though a reference leads there")
+        return taken
+
     def first_seen(self, reference: int) -> FirstSeen:
-        opened = self._open(reference >> OFFSET_BITS)
-        offset = reference & _OFFSET_MASK
-        return FirstSeen(opened.words(offset), opened.batch.outcomes[offset], opened.batch.timestamp_ns)
+        return self._copied(reference, first_seen_in)
 
     def pending_end(self, reference: int) -> int:
         for memtable in self._memtables():
@@ -309,11 +320,11 @@ class LedgerStore:
         return self._stored(reference) if reference else None
 
     def _stored(self, reference: int) -> StoredTransfer:
-        stored = stored_transfer(self._open(reference >> OFFSET_BITS), reference & _OFFSET_MASK)
+        stored = self._copied(reference, stored_transfer)
         original = int(stored.outcome["original"])
         left_empty = [name for name in ("debit_account", "credit_account", "ledger") if not int(stored.record[name])]
         if original and left_empty:
-            pending = self._open(original >> OFFSET_BITS).entry.transfers[original & _OFFSET_MASK]
+            pending = self._copied(original, stored_transfer).record
             for name in left_empty:
                 stored.record[name] = pending[name]
         return stored

@@ -48,7 +48,7 @@ def replies_of(batch: AppliedBatch) -> Records:
 
 def stored_transfer(opened: OpenBatch, offset: int) -> StoredTransfer:
     record = opened.entry.transfers[offset : offset + 1].copy()[0]
-    outcome = np.ascontiguousarray(opened.batch.outcomes[offset : offset + 1]).view(OUTCOME).reshape(-1)[0]
+    outcome = opened.batch.outcomes[offset : offset + 1].copy().view(OUTCOME).reshape(-1)[0]
     return StoredTransfer(record, outcome, opened.batch.position, offset, opened.batch.timestamp_ns)
 
 

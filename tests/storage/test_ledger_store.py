@@ -232,6 +232,19 @@ def test_the_first_payment_of_an_id_stands(shelf: Shelf, first_place: str, secon
     assert shelf.store.lookup_payment(8) is None
 
 
+def test_one_transfer_is_read_without_the_rest_of_its_batch(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry of a whole batch that read the whole for each of its transfers would stop the node for half a minute."""
+    batch = [transfer(n, 1, 2, 1) for n in range(1, 50)]
+    statuses(shelf.store, *batch)
+    shelf.move_to("disk")
+    monkeypatch.setattr(shelf.store._db, "batch", lambda _: pytest.fail("a whole batch was read"))
+    replies = write(shelf.store, transfers_entry(batch)).replies
+    assert (replies["flags"] == OutcomeFlag.DUPLICATE).all()
+    lines = shelf.store.statement(1, 0, 100)
+    assert [int(line.record["id_lo"]) for line in lines] == list(range(49, 0, -1))
+    assert [int(line.outcome["debit_balance_minor"]) for line in lines] == list(range(-49, 0))
+
+
 def test_readers_on_another_thread_meet_only_whole_entries(tmp_path: Path) -> None:
     """Balances, links and ids change while an entry is applied; its batch can be read a moment later."""
     store = open_store(tmp_path, checkpoint_transfers_max=40, checkpoint_interval_s=1e9)
