@@ -12,7 +12,7 @@ from node.ledger.records import OUTCOME, TransferFlag
 from node.ledger.state import ROWS_MIN, LedgerState
 from node.ledger.statuses import Status
 from node.ledger.tables import PENDING_TABLE_MIN
-from node.payments.pin_tries import apply_verdict
+from node.payments.pin_tries import apply_verdicts
 from tests.ledger.building import START_NS, commands_entry, create, transfer, transfers_entry
 from tests.ledger.plain_history import PlainLedger
 
@@ -81,7 +81,7 @@ def test_only_the_next_position_is_applied() -> None:
         with pytest.raises(BrokenHistoryError, match="does not follow"):
             ledger.state.apply(position, b"", ledger.history, ledger.history)
     with pytest.raises(MalformedEntryError):
-        LedgerState(apply_verdict).apply(1, b"rubbish", ledger.history, ledger.history)
+        LedgerState(apply_verdicts).apply(1, b"rubbish", ledger.history, ledger.history)
 
 
 def test_rows_grow_and_keep_their_content() -> None:
