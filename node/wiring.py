@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
+import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
@@ -27,7 +29,7 @@ from node.payments.tariffs import TariffError, load_tariffs
 from node.process import rest_collector
 from node.service.admin_servicer import AdminServicer
 from node.service.admission import Admission
-from node.service.auth import RoleInterceptor, server_options
+from node.service.auth import RoleChecks, server_options
 from node.service.config import ConfigError, NodeConfig
 from node.service.expiry import Expiry
 from node.service.fraud_client import FraudClient
@@ -200,16 +202,18 @@ class Node:
                 lambda: desk.queue_length,
             )
         )
-        server = grpc.aio.server(interceptors=(RoleInterceptor(),), options=server_options())
+        server = grpc.aio.server(options=server_options())
+        services: Any = RoleChecks(server)  # stands for the server while services are added
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
-            LedgerServicer(self._store, admission, barrier, guard, self._pin_key), server
+            LedgerServicer(self._store, admission, barrier, guard, self._pin_key), services
         )
-        payments_pb2_grpc.add_PaymentsServiceServicer_to_server(PaymentsServicer(book, desk, barrier, guard), server)
+        payments_pb2_grpc.add_PaymentsServiceServicer_to_server(PaymentsServicer(book, desk, barrier, guard), services)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
-            AdminServicer(config, self._engine, self._store, guard, self._rate, lambda: admission.queue_length), server
+            AdminServicer(config, self._engine, self._store, guard, self._rate, lambda: admission.queue_length),
+            services,
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(_service_names(), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
+        reflection.enable_server_reflection(_service_names(), services)
         credentials = load_server_credentials(config.tls.ca, config.tls.cert, config.tls.key)
         if server.add_secure_port(config.api_address, credentials) == 0:
             raise OSError(f"listen.api: cannot listen on {config.api_address}")
@@ -241,7 +245,8 @@ def run(config: NodeConfig) -> int:
     """Runs a node until SIGTERM; 0 = stopped as asked, 2 = wrong configuration or data folder."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
-        return asyncio.run(_run(config))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(config))
     except (
         FatalRaftError,
         KeyFileError,

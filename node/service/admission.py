@@ -135,10 +135,13 @@ class Admission:
         self._queued_commands += n_commands
         self._waiting.append(item)
         self._wake()
+        if wait_s is None:
+            return await future
+        limit = self._loop.call_later(wait_s, _give_up, future)
         try:
-            return await asyncio.wait_for(future, wait_s)
-        except TimeoutError:
-            raise UnknownOutcomeError("no outcome in time; ask again with the same id") from None
+            return await future
+        finally:
+            limit.cancel()
 
     def _wake(self) -> None:
         # One turn of the loop later, so that calls which arrived together share an entry.
@@ -240,6 +243,11 @@ class Admission:
                 )
                 item.future.set_result(share)
             command, transfer, payment = command + commands, transfer + transfers, payment + payments
+
+
+def _give_up(future: asyncio.Future[Applied]) -> None:
+    if not future.done():
+        future.set_exception(UnknownOutcomeError("no outcome in time; ask again with the same id"))
 
 
 def _joined_payments(items: list[_Item]) -> bytes:

@@ -7,7 +7,7 @@ change accounts or steer nodes.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -47,23 +47,32 @@ def role_of(auth_context: Mapping[str, Iterable[bytes]]) -> str:
     return role if uri.startswith(SPIFFE_PREFIX) and name and "/" not in name else ""
 
 
-class RoleInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps each handler with the check; a method that is not in the table is refused to everybody."""
+class RoleChecks:
+    """Stands for a server while services are added to it, and wraps each of their methods with the check; a method
+    that is not in the table is refused to everybody. (An interceptor would do the same for every call, at a price.)"""
 
-    def __init__(self) -> None:
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        self._server.add_generic_rpc_handlers(tuple(_Checked(handler) for handler in handlers))
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        """The generic handlers hold the same methods."""
+
+
+class _Checked(grpc.GenericRpcHandler):
+    def __init__(self, inner: grpc.GenericRpcHandler) -> None:
+        self._inner = inner
         self._wrapped: dict[str, Any] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)
         if wrapped is None:
-            handler = await continuation(handler_call_details)
+            handler = self._inner.service(handler_call_details)
             if handler is None:
-                return None  # gRPC answers UNIMPLEMENTED
+                return None  # another service's; gRPC answers UNIMPLEMENTED where it is nobody's
             service = method.lstrip("/").partition("/")[0]
             wrapped = self._wrapped[method] = _with_check(handler, service, _ALLOWED.get(service, frozenset()))
         return wrapped

@@ -27,10 +27,15 @@ class ReadBarrier:
         if not self._round_is_due:
             self._round_is_due = True
             self._loop.call_soon(self._start_round)
+        limit = self._loop.call_later(READ_WAIT_S, self._give_up, future)
         try:
-            return await asyncio.wait_for(future, READ_WAIT_S)
-        except TimeoutError:
-            raise NotAppliedError("no quorum answered; nothing was read", self._leader_address()) from None
+            return await future
+        finally:
+            limit.cancel()
+
+    def _give_up(self, future: asyncio.Future[int]) -> None:
+        if not future.done():
+            future.set_exception(NotAppliedError("no quorum answered; nothing was read", self._leader_address()))
 
     def _start_round(self) -> None:
         self._round_is_due = False

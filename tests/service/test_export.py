@@ -13,7 +13,7 @@ from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from node.service.admin_servicer import AdminServicer
-from node.service.auth import RoleInterceptor, server_options
+from node.service.auth import RoleChecks, server_options
 from node.service.config import load_config
 from node.service.guard import Guard
 from node.service.metrics import NodeMetrics, RateMeter
@@ -33,8 +33,8 @@ class Served:
         path.write_text(GOOD, encoding="utf-8")
         guard = Guard(self.node, NodeMetrics(CollectorRegistry()), lambda: "")
         servicer = AdminServicer(load_config(path), self.node, self.node.store, guard, RateMeter(lambda: 0), lambda: 0)
-        self.server = grpc.aio.server(interceptors=(RoleInterceptor(),), options=server_options())
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, self.server)
+        self.server = grpc.aio.server(options=server_options())
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, RoleChecks(self.server))
         self.port = self.server.add_secure_port("127.0.0.1:0", load_server_credentials(tls.ca, tls.cert, tls.key))
 
     def stub(self, role: str) -> Any:
