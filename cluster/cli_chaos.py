@@ -39,7 +39,7 @@ def chaos(
         _check(saved)
         return
     from cluster.chaos import report as reports
-    from cluster.chaos.arena import arena
+    from cluster.chaos.arena import open_arena
     from cluster.chaos.run import ordeal
     from cluster.chaos.scenarios import Plan, chosen
 
@@ -53,8 +53,8 @@ def chaos(
     if not choice.faults:
         raise click.ClickException("nothing is left to do on this machine")
     plan = Plan(choice.faults, seconds, kills or 0)
-    with arena(layout_from_environment(), choice.needs, click.echo, keep=keep) as layout:
-        report, evidence = ordeal(layout, choice.name, plan, seed, click.echo)
+    with open_arena(layout_from_environment(), choice.needs, click.echo, keep=keep) as arena:
+        report, evidence = ordeal(arena, choice.name, plan, seed, click.echo)
     report.skipped = choice.skipped
     for line in report.lines():
         click.echo(line)

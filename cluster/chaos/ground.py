@@ -10,9 +10,11 @@ from typing import TypeVar
 
 from cluster import lifecycle, processes
 from cluster.calls import Caller, operator_caller
+from cluster.chaos.arena import Arena
 from cluster.chaos.events import Event, LeaderWatch
+from cluster.chaos.network import Network
 from cluster.health import find_leader, is_serving
-from cluster.layout import NODE_IDS, Layout
+from cluster.layout import NODE_IDS
 
 LEADER_WAIT_S = 30.0
 RECOVERY_WAIT_S = 120.0
@@ -26,13 +28,21 @@ class NotRecoveredError(Exception):
 
 
 class Ground:
-    def __init__(self, layout: Layout, caller: Caller, watch: LeaderWatch, say: Say, rng: random.Random) -> None:
-        self.layout = layout
+    def __init__(self, arena: Arena, caller: Caller, watch: LeaderWatch, say: Say, rng: random.Random) -> None:
+        self.layout = arena.layout
+        self.shims, self.volumes = arena.shims, arena.volumes
+        self._network = arena.network
         self.caller = caller
         self.random = rng
         self.events: list[Event] = []
         self._watch = watch
         self._say = say
+
+    @property
+    def network(self) -> Network:
+        if self._network is None:
+            raise RuntimeError("this cluster has no network of its own")
+        return self._network
 
     def leader(self) -> str:
         """Raises NotRecoveredError when there is none for LEADER_WAIT_S."""
@@ -62,6 +72,10 @@ class Ground:
 
     def runs(self, name: str) -> bool:
         return processes.find_process(self.layout.pid_file(name)) is not None
+
+    def memory_bytes(self, name: str) -> int:
+        process = processes.find_process(self.layout.pid_file(name))
+        return int(process.memory_info().rss) if process is not None else 0
 
     def hold(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -106,11 +120,11 @@ def wait_for(probe: Callable[[], T], timeout_s: float) -> T | None:
 
 
 @contextlib.contextmanager
-def open_ground(layout: Layout, say: Say, seed: int) -> Iterator[Ground]:
-    watch = LeaderWatch(layout)
+def open_ground(arena: Arena, say: Say, seed: int) -> Iterator[Ground]:
+    watch = LeaderWatch(arena.layout)
     watch.start()
     try:
-        with operator_caller(layout) as caller:
-            yield Ground(layout, caller, watch, say, random.Random(seed))
+        with operator_caller(arena.layout) as caller:
+            yield Ground(arena, caller, watch, say, random.Random(seed))
     finally:
         watch.stop()

@@ -14,6 +14,7 @@ from cluster import inspection
 from cluster.accounts import LEDGER_KES
 from cluster.calls import Caller, operator_caller
 from cluster.chaos import measures
+from cluster.chaos.arena import Arena
 from cluster.chaos.checker import Evidence, Outcome, check
 from cluster.chaos.checker.records import Records
 from cluster.chaos.ground import open_ground
@@ -39,18 +40,18 @@ AFTER_S = 1.0
 Say = Callable[[str], None]
 
 
-def ordeal(layout: Layout, name: str, plan: Plan, seed: int, say: Say) -> tuple[Report, Evidence]:
+def ordeal(arena: Arena, name: str, plan: Plan, seed: int, say: Say) -> tuple[Report, Evidence]:
     started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return asyncio.run(_ordeal(layout, Report(name, seed, started_at), plan, say))
+    return asyncio.run(_ordeal(arena, Report(name, seed, started_at), plan, say))
 
 
-async def _ordeal(layout: Layout, report: Report, plan: Plan, say: Say) -> tuple[Report, Evidence]:
-    history = History()
+async def _ordeal(arena: Arena, report: Report, plan: Plan, say: Say) -> tuple[Report, Evidence]:
+    history, layout = History(), arena.layout
     opening_minor = await asyncio.to_thread(_all_balances, layout)
     async with operator_client(layout, deadline_s=CLIENT_DEADLINE_S) as client:
         issuance, accounts = await _accounts(client)
         await _fund(client, history, issuance, accounts)
-        await _storm(layout, client, accounts, history, report, plan, say)
+        await _storm(arena, client, accounts, history, report, plan, say)
     operations = history.operations()
     with operator_caller(layout, deadline_s=30.0) as caller:
         await asyncio.to_thread(_resolve, caller, operations, report)
@@ -72,12 +73,12 @@ async def _ordeal(layout: Layout, report: Report, plan: Plan, say: Say) -> tuple
 
 
 async def _storm(
-    layout: Layout, client: Client, accounts: list[int], history: History, report: Report, plan: Plan, say: Say
+    arena: Arena, client: Client, accounts: list[int], history: History, report: Report, plan: Plan, say: Say
 ) -> None:
     """Load all the time; first calm, for comparison, then the faults."""
     traffic = Traffic(client, accounts, history, report.seed)
     running = asyncio.create_task(traffic.run())
-    with open_ground(layout, say, report.seed) as ground:
+    with open_ground(arena, say, report.seed) as ground:
         await asyncio.sleep(min(CALM_S_MAX, plan.seconds / 4))
         faulted_from_ns = time.monotonic_ns()
         report.problems += await asyncio.to_thread(carry_out, plan, ground)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cluster.chaos.faults import processes  # noqa: F401 - fills the register
+from cluster.chaos.faults import disk, machine, network, processes  # noqa: F401 - they fill the register
 from cluster.chaos.faults.kinds import FAULTS, Fault, Need
 from cluster.chaos.ground import Ground, NotRecoveredError
 from cluster.chaos.needs import forbidden

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from cluster.chaos.ground import Ground
+if TYPE_CHECKING:  # the ground is prepared for needs, which are declared here
+    from cluster.chaos.ground import Ground
 
 Need = Literal["prometheus", "network", "hub", "shim", "volumes", "faketime", "cgroup"]
-Strike = Callable[[Ground], None]
+Strike = Callable[["Ground"], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,120 @@
+"""Disks that are slow, that fail, that are full, and disks that lose their power."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+from cluster.chaos.events import Event
+from cluster.chaos.faults.kinds import fault
+from cluster.chaos.ground import Ground, wait_for
+from cluster.layout import NODE_IDS
+
+SLOW_SYNC_US = 150_000
+BAD_FOR_S = 5.0
+_EXIT_WAIT_S = 10.0
+
+
+@fault("slow-disk-leader", needs=("shim",))
+def slow_disk_leader(ground: Ground) -> None:
+    """every sync of the leader takes 150 ms longer"""
+    _slow_disk(ground, "slow-disk-leader", ground.leader())
+
+
+@fault("slow-disk-follower", needs=("shim",))
+def slow_disk_follower(ground: Ground) -> None:
+    """every sync of a follower takes 150 ms longer"""
+    _slow_disk(ground, "slow-disk-follower", ground.any_follower())
+
+
+def _slow_disk(ground: Ground, name: str, node_id: str) -> None:
+    shim = ground.shims[node_id]
+    with ground.strike(name, node_id) as event:
+        before = shim.control.delayed
+        shim.control.sync_delay_us = SLOW_SYNC_US
+        try:
+            ground.hold(BAD_FOR_S)
+        finally:
+            shim.heal()
+        event.notes["slow_syncs"] = shim.control.delayed - before
+    _must_have_fired(name, event, "slow_syncs")
+
+
+@fault("sync-fails", needs=("shim",))
+def sync_fails(ground: Ground) -> None:
+    """a sync of the leader fails with EIO: it must stop at once and acknowledge nothing more"""
+    _disk_fails(ground, "sync-fails", ground.leader(), sync_errno=errno.EIO)
+
+
+@fault("write-fails", needs=("shim",))
+def write_fails(ground: Ground) -> None:
+    """a write of a follower fails with EIO"""
+    _disk_fails(ground, "write-fails", ground.any_follower(), write_errno=errno.EIO)
+
+
+@fault("no-space", needs=("shim",))
+def no_space(ground: Ground) -> None:
+    """a write of the leader fails with ENOSPC"""
+    _disk_fails(ground, "no-space", ground.leader(), write_errno=errno.ENOSPC)
+
+
+def _disk_fails(ground: Ground, name: str, node_id: str, *, sync_errno: int = 0, write_errno: int = 0) -> None:
+    shim = ground.shims[node_id]
+    with ground.strike(name, node_id) as event:
+        before = shim.control.failed
+        shim.control.sync_errno, shim.control.write_errno = sync_errno, write_errno
+        try:
+            if not wait_for(lambda: not ground.runs(node_id), _EXIT_WAIT_S):
+                raise AssertionError(f"{node_id} goes on although its disk fails")
+        finally:
+            shim.heal()
+        event.notes["failed_calls"] = shim.control.failed - before
+    _must_have_fired(name, event, "failed_calls")
+
+
+@fault("disk-full", needs=("volumes",))
+def disk_full(ground: Ground) -> None:
+    """the leader's disk is full for a while; then there is room again"""
+    leader = ground.leader()
+    volume = ground.volumes[leader]
+    with ground.strike("disk-full", leader) as event:
+        event.notes["filled_bytes"] = volume.fill()
+        try:
+            ground.hold(BAD_FOR_S)
+        finally:
+            volume.make_room()
+    _must_have_fired("disk-full", event, "filled_bytes")
+
+
+@fault("power-cut-leader", needs=("volumes",))
+def power_cut_leader(ground: Ground) -> None:
+    """the leader loses its power: what it had not synced is gone"""
+    _power_cut(ground, "power-cut-leader", [ground.leader()])
+
+
+@fault("power-cut-follower", needs=("volumes",))
+def power_cut_follower(ground: Ground) -> None:
+    """a follower loses its power"""
+    _power_cut(ground, "power-cut-follower", [ground.any_follower()])
+
+
+@fault("power-cut-all", needs=("volumes",))
+def power_cut_all(ground: Ground) -> None:
+    """the whole cluster loses its power at once"""
+    _power_cut(ground, "power-cut-all", list(NODE_IDS))
+
+
+def _power_cut(ground: Ground, name: str, nodes: Sequence[str]) -> None:
+    with ground.strike(name, "+".join(nodes)):
+        for node_id in nodes:
+            ground.volumes[node_id].cut_power()
+        for node_id in nodes:
+            ground.kill(node_id)
+        for node_id in nodes:
+            ground.volumes[node_id].unmount()
+            ground.volumes[node_id].mount()
+
+
+def _must_have_fired(name: str, event: Event, note: str) -> None:
+    if not event.notes[note]:
+        raise AssertionError(f"{name}: the fault did not fire")
