@@ -27,6 +27,7 @@ class Arena:
     network: Network | None = None
     shims: dict[str, Shim] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
+    keep: bool = False  # the files stay for inspection
 
 
 @contextmanager
@@ -37,9 +38,11 @@ def open_arena(beside: Layout, needs: Collection[Need], say: Say, *, keep: bool 
     try:
         with contextlib.ExitStack() as stack:
             prepared = _prepare(stack, beside, home, needs)
+            prepared.keep = keep
             stack.callback(lifecycle.down, prepared.layout, lambda _: None)
             lifecycle.up(prepared.layout, lambda _: None, with_prometheus="prometheus" in needs)
             yield prepared
+            keep = prepared.keep
             if keep:
                 say(f"left for inspection: {_copy(prepared, home)}")
     finally:
@@ -83,5 +86,6 @@ def _launches(arena: Arena) -> dict[str, Launch]:
 def _copy(arena: Arena, home: Path) -> Path:
     """What lies on volumes goes with them, so it is copied before they are unmounted."""
     for node_id, volume in arena.volumes.items():
-        shutil.copytree(volume.folder, home / "kept" / node_id, dirs_exist_ok=True)
+        with contextlib.suppress(shutil.Error):  # a volume without power gives nothing
+            shutil.copytree(volume.folder, home / "kept" / node_id, dirs_exist_ok=True)
     return home

@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
-from cluster.calls import Caller
+from cluster.calls import Caller, CallError
 from cluster.chaos.checker import LOGGED
 from cluster.chaos.checker.records import Records
 from cluster.layout import Layout
@@ -21,19 +21,28 @@ Stub = ledger_pb2_grpc.LedgerServiceStub
 Row = tuple[int, ...]
 
 
-def read_logs(caller: Caller, layout: Layout, ids: Sequence[int], accounts: Iterable[int]) -> dict[str, Records]:
-    """What each node itself has (no quorum asked) of these ids, and whatever else is in the accounts' statements."""
+def read_logs(
+    caller: Caller, layout: Layout, ids: Sequence[int], accounts: Sequence[int], problems: list[str]
+) -> dict[str, Records]:
+    """What each node itself has (no quorum asked) of these ids, and whatever else is in the accounts' statements. A
+    node that does not answer is a problem."""
     wanted = list(dict.fromkeys(ids))
-    known = set(wanted)
     logs = {}
     for node_id in layout.node_ids:
-        address = layout.api_address(node_id)
-        rows = _lookups(caller, address, wanted)
-        strangers: dict[int, Row] = {}
-        for account in accounts:
-            _statement(caller, address, account, known, strangers)
-        logs[node_id] = np.array([*rows, *strangers.values()], LOGGED)
+        try:
+            logs[node_id] = _read_log(caller, layout.api_address(node_id), wanted, accounts)
+        except CallError as error:
+            problems.append(f"{node_id}: its log cannot be read ({error})")
     return logs
+
+
+def _read_log(caller: Caller, address: str, wanted: list[int], accounts: Iterable[int]) -> Records:
+    rows = _lookups(caller, address, wanted)
+    known = set(wanted)
+    strangers: dict[int, Row] = {}
+    for account in accounts:
+        _statement(caller, address, account, known, strangers)
+    return np.array([*rows, *strangers.values()], LOGGED)
 
 
 def _lookups(caller: Caller, address: str, ids: list[int]) -> list[Row]:

@@ -57,8 +57,10 @@ async def _ordeal(arena: Arena, report: Report, plan: Plan, say: Say) -> tuple[R
         await asyncio.to_thread(_resolve, caller, operations, report)
         await asyncio.to_thread(_settle, layout, caller)
         verdict = await asyncio.to_thread(inspection.verify, layout, caller)
-        report.verify_lines, node_problems = verdict.lines, verdict.problems
-        logs = await asyncio.to_thread(read_logs, caller, layout, numbers_of(operations), [issuance, *accounts])
+        report.verify_lines = verdict.lines
+        report.problems += verdict.problems
+        ids = numbers_of(operations)
+        logs = await asyncio.to_thread(read_logs, caller, layout, ids, [issuance, *accounts], report.problems)
     evidence = Evidence(
         operations,
         history.reads(),
@@ -67,7 +69,7 @@ async def _ordeal(arena: Arena, report: Report, plan: Plan, say: Say) -> tuple[R
         await asyncio.to_thread(_all_balances, layout),
         frozenset(accounts),
     )
-    report.problems += node_problems
+    arena.keep |= bool(report.problems)  # whatever may explain them
     judge(evidence, report)
     return report, evidence
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -66,7 +67,7 @@ def carry_out(plan: Plan, ground: Ground) -> list[str]:
     except NotRecoveredError as error:
         return [str(error)]
     except Exception as error:  # a thread's exception would be lost; the ordeal must fail on it
-        return [f"the faults stopped: {error!r}"]
+        return [f"the faults stopped: {''.join(traceback.format_exception(error))}"]
     return []
 
 

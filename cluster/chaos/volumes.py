@@ -9,6 +9,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ SIZE_BYTES = 768 << 20  # sparse: only what is used takes room
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, the same number for XFS
 _WITHOUT_LOG_FLUSH = struct.pack("I", 2)
 _TIMEOUT_S = 60
+_BUSY_S = 15.0
 _FILLER = "filler"
 _PIECE_BYTES = 1 << 20
 
@@ -53,7 +55,16 @@ class Volume:
         _run("mount", "-o", "loop", str(self._image), str(self.folder))
 
     def unmount(self) -> None:
-        _run("umount", str(self.folder))
+        """A killed process lets go of its files when its last thread has ended, so a busy folder is tried again."""
+        end_s = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                _run("umount", str(self.folder))
+                return
+            except VolumeError:
+                if time.monotonic() > end_s:
+                    raise
+            time.sleep(0.05)
 
     def cut_power(self) -> None:
         """From now on every write and sync fails; unmount and mount again to see what was on the disk."""
