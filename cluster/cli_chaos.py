@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 
 from cluster.layout import layout_from_environment
 
+_TERMINATED = 128 + signal.SIGTERM
 _SAVED = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -44,6 +46,8 @@ def chaos(
     from cluster.chaos.scenarios import Plan, chosen
 
     click.echo(f"seed {seed}")
+    # Asked to end, it still has to take its networks, mounts and processes away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
         choice = chosen(names or (("leader-killed",) if kills is not None else ()))
     except KeyError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -13,11 +14,12 @@ from cluster.calls import Caller, operator_caller
 from cluster.chaos.arena import Arena
 from cluster.chaos.events import Event, LeaderWatch
 from cluster.chaos.network import Network
-from cluster.health import find_leader, is_serving
+from cluster.health import find_leader, is_serving, listens
 from cluster.layout import NODE_IDS
 
 LEADER_WAIT_S = 30.0
 RECOVERY_WAIT_S = 120.0
+ADDRESS_WAIT_S = 15.0
 _POLL_S = 0.05
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -25,6 +27,10 @@ T = TypeVar("T")
 
 class NotRecoveredError(Exception):
     """The cluster did not come back after a fault was over: a finding, which ends the ordeal."""
+
+
+class StoppedError(Exception):
+    """Somebody ended the run before its time."""
 
 
 class Ground:
@@ -35,6 +41,7 @@ class Ground:
         self.caller = caller
         self.random = rng
         self.events: list[Event] = []
+        self._stopping = threading.Event()
         self._watch = watch
         self._say = say
 
@@ -68,6 +75,9 @@ class Ground:
         processes.resume(self.layout.pid_file(name))
 
     def start(self, name: str) -> None:
+        """A process that has just ended gives its addresses back only when its last thread is gone."""
+        addresses = lifecycle.addresses(self.layout, name)
+        wait_for(lambda: not any(listens(address) for address in addresses), ADDRESS_WAIT_S)
         lifecycle.start_service(self.layout, name)
 
     def runs(self, name: str) -> bool:
@@ -78,7 +88,12 @@ class Ground:
         return int(process.memory_info().rss) if process is not None else 0
 
     def hold(self, seconds: float) -> None:
-        time.sleep(seconds)
+        """Raises StoppedError when the ordeal is broken off; whatever heals a fault stands in a `finally`."""
+        if self._stopping.wait(seconds):
+            raise StoppedError("broken off")
+
+    def stop(self) -> None:
+        self._stopping.set()
 
     @contextlib.contextmanager
     def strike(self, fault: str, target: str) -> Iterator[Event]:
@@ -125,6 +140,10 @@ def open_ground(arena: Arena, say: Say, seed: int) -> Iterator[Ground]:
     watch.start()
     try:
         with operator_caller(arena.layout) as caller:
-            yield Ground(arena, caller, watch, say, random.Random(seed))
+            ground = Ground(arena, caller, watch, say, random.Random(seed))
+            try:
+                yield ground
+            finally:
+                ground.stop()
     finally:
         watch.stop()

@@ -29,7 +29,7 @@ def _missing_programs(*programs: str) -> str:
 def _network(*, with_hub: bool = False) -> str:
     if os.geteuid() != 0:
         return "networks of their own need root"
-    missing = _missing_programs("ip", "nft")
+    missing = _missing_programs("ip", "nft", "nsenter")
     if missing:
         return missing
     try:

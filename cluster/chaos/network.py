@@ -63,7 +63,9 @@ class Network:
         return f"{self._tag}{node_id}"
 
     def launches(self) -> dict[str, Launch]:
-        return {n: Launch(prefix=("ip", "netns", "exec", self.namespace(n))) for n in NODE_IDS}
+        """nsenter, because `ip netns exec` would also give each node mounts of its own, and an unmounted volume would
+        live on in the other nodes' copies."""
+        return {n: Launch(prefix=("nsenter", f"--net=/var/run/netns/{self.namespace(n)}", "--")) for n in NODE_IDS}
 
     # --- building ---------------------------------------------------------------------------------------------------
 

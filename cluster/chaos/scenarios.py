@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -62,7 +61,7 @@ class Plan:
 def carry_out(plan: Plan, ground: Ground) -> list[str]:
     """Problems: what the cluster did not recover from. Any other error of a fault is one too: it proves nothing."""
     try:
-        for fault in _evenly(plan) if plan.strikes else _one_after_the_other(plan, ground.random):
+        for fault in _evenly(plan, ground) if plan.strikes else _one_after_the_other(plan, ground):
             fault.strike(ground)
     except NotRecoveredError as error:
         return [str(error)]
@@ -71,22 +70,23 @@ def carry_out(plan: Plan, ground: Ground) -> list[str]:
     return []
 
 
-def _evenly(plan: Plan) -> Iterator[Fault]:
+def _evenly(plan: Plan, ground: Ground) -> Iterator[Fault]:
     interval_s = plan.seconds / (plan.strikes + 1)
     next_s = time.monotonic()
     for number in range(plan.strikes):
         next_s = max(next_s + interval_s, time.monotonic())
-        time.sleep(max(next_s - time.monotonic(), 0.0))
+        ground.hold(max(next_s - time.monotonic(), 0.0))
         yield plan.faults[number % len(plan.faults)]
 
 
-def _one_after_the_other(plan: Plan, rng: random.Random) -> Iterator[Fault]:
+def _one_after_the_other(plan: Plan, ground: Ground) -> Iterator[Fault]:
+    rng = ground.random
     end_s = time.monotonic() + plan.seconds
     is_first_round = True
     while is_first_round or time.monotonic() < end_s:
         for fault in rng.sample(list(plan.faults), len(plan.faults)):
             if not is_first_round and time.monotonic() >= end_s:
                 return
-            time.sleep(rng.uniform(*_CALM_S))
+            ground.hold(rng.uniform(*_CALM_S))
             yield fault
         is_first_round = False

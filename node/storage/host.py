@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +30,31 @@ class Background(Protocol):
 def open_environment(path: Path, *, map_bytes: int, max_dbs: int) -> Any:
     """An LMDB environment whose commits are on disk when they return."""
     path.mkdir(parents=True, exist_ok=True)
+    if not (path / "data.mdb").exists():
+        _create_whole(path)
     return lmdb.open(str(path), map_size=map_bytes, max_dbs=max_dbs, sync=True, metasync=True, max_readers=64)
+
+
+def _create_whole(path: Path) -> None:
+    """A new environment appears in one step: LMDB does not sync its first pages, and after a power cut just then the
+    file would be no LMDB file, and the node would not start again."""
+    fresh = path / "fresh"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    environment = lmdb.open(str(fresh))
+    environment.sync(True)
+    environment.close()
+    (fresh / "data.mdb").replace(path / "data.mdb")
+    _sync_folder(path)
+    shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def own_folder(path: Path) -> Callable[[], None]:
@@ -41,9 +66,7 @@ def own_folder(path: Path) -> Callable[[], None]:
     except OSError as error:
         os.close(descriptor)
         raise FolderInUseError(f"{path} is in use by another process") from error
-    folder = os.open(path, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    _sync_folder(path)
     return lambda: os.close(descriptor)
 
 

@@ -47,7 +47,7 @@ struct record {
     uint32_t magic, kind, path_bytes, data_bytes;
     uint64_t offset;
 };
-enum { WRITE = 1, SYNC = 2, TRUNCATE = 3, DSYNC_WRITE = 4, MARK = 5 };
+enum { WRITE = 1, SYNC = 2, TRUNCATE = 3, DSYNC_WRITE = 4, MARK = 5, RENAME = 6 };
 
 static struct control nothing;
 static struct control *control = &nothing;
@@ -213,6 +213,16 @@ int ftruncate(int fd, off_t size) {
     return done;
 }
 int ftruncate64(int fd, off64_t size) { return ftruncate(fd, size); }
+
+int rename(const char *from, const char *to) {
+    int done = (int)syscall(SYS_rename, from, to);
+    if (done || trace < 0 || !root_bytes || strncmp(from, root, root_bytes) || strncmp(to, root, root_bytes)) return done;
+    struct iovec part = {(void *)(to + root_bytes + 1), strlen(to) - root_bytes - 1};
+    pthread_mutex_lock(&trace_lock);
+    note(RENAME, from + root_bytes + 1, 0, &part, 1, part.iov_len);
+    pthread_mutex_unlock(&trace_lock);
+    return 0;
+}
 
 /* Called by the traced program itself: what it promises from here on. */
 __attribute__((visibility("default"))) void kibubu_shim_mark(const char *text) {

@@ -1,0 +1,72 @@
+"""No state that the journal and the ledger can be in after a crash is a bad one; and bad ones would be found."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cluster.chaos.images import Disk, Kind, Step, images, read_trace
+from tests.chaos.crash_images import judge, record
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("gcc") is None, reason="the preload shim needs gcc"),
+    pytest.mark.timeout(180),
+]
+_IMAGES_MAX = 400
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> list[Step]:
+    return record(tmp_path_factory.mktemp("trace"), seed=3, steps=30)
+
+
+def test_no_state_after_a_crash_is_bad(trace: list[Step], tmp_path: Path) -> None:
+    every = max(1, sum(1 for _ in images(trace, 3)) // _IMAGES_MAX)
+    tally = judge(trace, 3, tmp_path / "image", every)
+    assert tally.opened >= _IMAGES_MAX // 2
+    assert tally.bad == []
+
+
+def test_a_disk_that_lies_about_syncs_is_found(trace: list[Step], tmp_path: Path) -> None:
+    lying = [step for step in trace if step.kind is not Kind.SYNC]
+    tally = judge(lying, 3, tmp_path / "image", every=60)
+    assert tally.bad
+
+
+def test_a_meta_page_that_is_not_synced_is_found(trace: list[Step], tmp_path: Path) -> None:
+    late = [replace(step, kind=Kind.WRITE) if step.kind is Kind.DSYNC_WRITE else step for step in trace]
+    tally = judge(late, 3, tmp_path / "image", every=60)
+    assert tally.bad
+
+
+def test_all_states_of_a_small_trace_by_hand() -> None:
+    one, two = Step(Kind.WRITE, "f", 0, b"A" * 512), Step(Kind.WRITE, "f", 512, b"B" * 512)
+    found = {image.files.get("f", b"") for image in images([one, two, Step(Kind.SYNC, "f", 0, b"")], 1)}
+    assert found == {b"", b"A" * 512, bytes(512) + b"B" * 512, b"A" * 512 + b"B" * 512}
+
+
+def test_a_synced_write_survives_and_a_later_one_need_not() -> None:
+    disk = Disk()
+    for step in (Step(Kind.WRITE, "f", 0, b"old"), Step(Kind.SYNC, "f", 0, b""), Step(Kind.WRITE, "f", 0, b"new")):
+        disk.take(step)
+    assert disk.image([]) == {"f": b"old"}
+    assert disk.image(disk.open_writes) == {"f": b"new"}
+
+
+def test_torn_writes_keep_whole_sectors() -> None:
+    step = Step(Kind.WRITE, "f", 0, random.Random(1).randbytes(8 * 512))
+    for image in images([step], 1):
+        data = image.files.get("f", b"")
+        assert len(data) % 512 == 0
+        for at in range(0, len(data), 512):
+            assert data[at : at + 512] in (bytes(512), step.data[at : at + 512])
+
+
+def test_a_trace_that_is_not_whole_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "trace").write_bytes(b"x" * 64)
+    with pytest.raises(ValueError, match="no record at byte 0"):
+        read_trace(tmp_path / "trace")
