@@ -1,30 +1,38 @@
-"""What Debian brings: Prometheus. Installed when it is missing and this is root on a machine with apt; otherwise a
-clear line says what is left out, and everything else runs."""
+"""What Debian brings: Prometheus, and for tests the tools that hurt a machine. Installed when they are missing and this
+is root on a machine with apt; otherwise a clear line says what is left out, and everything else runs."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 DEBIAN_PACKAGES = {"prometheus": "prometheus"}  # program: package
+TEST_PACKAGES = {  # what `kibubu chaos` uses, and leaves out with a reason where it is not there
+    "faketime": "faketime",
+    "gcc": "build-essential",
+    "ip": "iproute2",
+    "mkfs.ext4": "e2fsprogs",
+    "nft": "nftables",
+    "nsenter": "util-linux",
+}
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _APT_TIMEOUT_S = 300
 
 
-def missing_programs() -> list[str]:
-    return [program for program in DEBIAN_PACKAGES if shutil.which(program) is None]
+def missing_programs(wanted: Mapping[str, str]) -> list[str]:
+    return [program for program in wanted if shutil.which(program) is None]
 
 
-def ensure_packages() -> list[str]:
+def ensure_packages(wanted: Mapping[str, str] = DEBIAN_PACKAGES) -> list[str]:
     """Installs what is missing if it may; returns lines to show, none when all is there."""
-    missing = missing_programs()
+    missing = missing_programs(wanted)
     if not missing:
         return []
-    packages = sorted({DEBIAN_PACKAGES[program] for program in missing})
+    packages = sorted({wanted[program] for program in missing})
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return [f"{name} is not installed and this is not root with apt: going on without it" for name in missing]
     problem = _install(packages)
@@ -65,5 +73,5 @@ def _no_service_starts() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    for line in ensure_packages():
+    for line in ensure_packages({**DEBIAN_PACKAGES, **TEST_PACKAGES}):
         print(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 import threading
 import time
@@ -15,7 +16,7 @@ from cluster.chaos.arena import Arena
 from cluster.chaos.events import Event, LeaderWatch
 from cluster.chaos.network import Network
 from cluster.health import find_leader, is_serving, listens
-from cluster.layout import NODE_IDS
+from cluster.layout import NODE_IDS, Launch
 
 LEADER_WAIT_S = 30.0
 RECOVERY_WAIT_S = 120.0
@@ -74,11 +75,15 @@ class Ground:
     def resume(self, name: str) -> None:
         processes.resume(self.layout.pid_file(name))
 
-    def start(self, name: str) -> None:
-        """A process that has just ended gives its addresses back only when its last thread is gone."""
+    def start(self, name: str, launch: Launch | None = None) -> None:
+        """In another way than usual, once, when a launch is given. A process that has ended by itself gives its
+        addresses back only when its last thread is gone, so they are waited for."""
         addresses = lifecycle.addresses(self.layout, name)
         wait_for(lambda: not any(listens(address) for address in addresses), ADDRESS_WAIT_S)
-        lifecycle.start_service(self.layout, name)
+        layout = self.layout
+        if launch is not None:
+            layout = dataclasses.replace(layout, launches={**layout.launches, name: launch})
+        lifecycle.start_service(layout, name)
 
     def runs(self, name: str) -> bool:
         return processes.find_process(self.layout.pid_file(name)) is not None

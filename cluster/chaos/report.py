@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import platform
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cluster.chaos.checker import Evidence, Verdict
+from cluster.chaos.checker import Evidence, Outcome, Verdict
 from cluster.chaos.checker.records import Records
 from cluster.chaos.events import Event
 from cluster.chaos.measures import FaultFigures
+from cluster.chaos.people import Paid
 
 PROBLEMS_SHOWN_MAX = 50
 _BUCKET_NS = 250_000_000
@@ -36,6 +39,7 @@ class Report:
     unanswered_but_applied: int = 0
     unanswered_never_applied: int = 0
     reads: int = 0
+    payments: dict[str, int] = field(default_factory=dict)  # by way and outcome
     calm_rate: float = 0.0
     faulted_rate: float = 0.0
     silence_max_s: float = 0.0
@@ -55,6 +59,10 @@ class Report:
         if hidden:
             self.problems.append(f"and {hidden:,} more: {dict(verdict.counts)}")
 
+    def note_people(self, paid: Sequence[Paid], problems: list[str]) -> None:
+        self.payments = dict(Counter(f"{one.way} {Outcome(one.outcome).name.lower()}" for one in paid))
+        self.problems += problems
+
     def lines(self) -> list[str]:
         lines = [f"scenario {self.scenario}, seed {self.seed}, {self.seconds:.0f} s, {len(self.events)} strikes"]
         for fault, reason in self.skipped.items():
@@ -63,6 +71,7 @@ class Report:
         lines += [
             f"transfers sent: {self.sent:,}; acknowledged: {self.acknowledged:,}; surely not applied: "
             f"{self.surely_not:,}; unknown: {self.unknown:,}; reads: {self.reads:,}",
+            "payments: " + "; ".join(f"{name} {count:,}" for name, count in sorted(self.payments.items())),
             f"unanswered but applied: {self.unanswered_but_applied:,}; unanswered and never applied: "
             f"{self.unanswered_never_applied:,}; all known {self.resolved_s:.2f} s after the end",
             f"longest time without an acknowledgement: {self.silence_max_s:.2f} s",

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from kibubu.ledger.v1 import ledger_pb2
@@ -20,6 +21,7 @@ from cluster.chaos.checker.records import Records
 from cluster.chaos.ground import open_ground
 from cluster.chaos.history import History, numbers_of
 from cluster.chaos.observe import read_balances, read_logs, resolve
+from cluster.chaos.people import People, customers, judge_people, moved_money
 from cluster.chaos.report import Report
 from cluster.chaos.scenarios import Plan, carry_out
 from cluster.chaos.traffic import Traffic
@@ -45,41 +47,64 @@ def ordeal(arena: Arena, name: str, plan: Plan, seed: int, say: Say) -> tuple[Re
     return asyncio.run(_ordeal(arena, Report(name, seed, started_at), plan, say))
 
 
+@dataclass(slots=True)
+class Load:
+    """All that goes on while the faults come."""
+
+    history: History
+    traffic: Traffic
+    people: People
+
+    async def run(self) -> None:
+        await asyncio.gather(self.traffic.run(), self.people.run())
+
+    def stop(self) -> None:
+        self.traffic.stop()
+        self.people.stop()
+
+
 async def _ordeal(arena: Arena, report: Report, plan: Plan, say: Say) -> tuple[Report, Evidence]:
     history, layout = History(), arena.layout
-    opening_minor = await asyncio.to_thread(_all_balances, layout)
-    async with operator_client(layout, deadline_s=CLIENT_DEADLINE_S) as client:
-        issuance, accounts = await _accounts(client)
-        await _fund(client, history, issuance, accounts)
-        await _storm(arena, client, accounts, history, report, plan, say)
-    operations = history.operations()
     with operator_caller(layout, deadline_s=30.0) as caller:
+        numbers = await asyncio.to_thread(customers, caller)
+        async with operator_client(layout, deadline_s=CLIENT_DEADLINE_S) as client:
+            issuance, accounts = await _accounts(client)
+            await _fund(client, history, issuance, accounts)
+            traffic = Traffic(client, accounts, history, report.seed)
+            load = Load(history, traffic, People(layout, client, numbers))
+            await _storm(arena, load, report, plan, say)
+        operations = history.operations()
         await asyncio.to_thread(_resolve, caller, operations, report)
         await asyncio.to_thread(_settle, layout, caller)
-        verdict = await asyncio.to_thread(inspection.verify, layout, caller)
-        report.verify_lines = verdict.lines
-        report.problems += verdict.problems
-        ids = numbers_of(operations)
-        logs = await asyncio.to_thread(read_logs, caller, layout, ids, [issuance, *accounts], report.problems)
-    evidence = Evidence(
-        operations,
-        history.reads(),
-        logs,
-        opening_minor,
-        await asyncio.to_thread(_all_balances, layout),
-        frozenset(accounts),
-    )
-    arena.keep |= bool(report.problems)  # whatever may explain them
+        evidence = await asyncio.to_thread(
+            _gather, layout, caller, operations, history.reads(), [issuance, *accounts], report
+        )
+        moved = await asyncio.to_thread(moved_money, caller, numbers)
+    report.note_people(load.people.paid, judge_people(load.people.paid, moved))
     judge(evidence, report)
+    arena.keep |= bool(report.problems)  # whatever may explain them
     return report, evidence
 
 
-async def _storm(
-    arena: Arena, client: Client, accounts: list[int], history: History, report: Report, plan: Plan, say: Say
-) -> None:
+def _gather(
+    layout: Layout, caller: Caller, operations: Records, reads: Records, accounts: list[int], report: Report
+) -> Evidence:
+    """The nodes' own verification, their logs, and the balances at the end."""
+    verdict = inspection.verify(layout, caller)
+    report.verify_lines = verdict.lines
+    report.problems += verdict.problems
+    logs = read_logs(caller, layout, numbers_of(operations), accounts, report.problems)
+    balances_minor = _all_balances(layout, caller)
+    total_minor = sum(balances_minor.values())
+    if total_minor:
+        report.problems.append(f"all balances of the ledger together are {total_minor}, must be 0")
+    final_minor = {account: balances_minor[account] for account in accounts}
+    return Evidence(operations, reads, logs, final_balances_minor=final_minor, guarded=frozenset(accounts[1:]))
+
+
+async def _storm(arena: Arena, load: Load, report: Report, plan: Plan, say: Say) -> None:
     """Load all the time; first calm, for comparison, then the faults."""
-    traffic = Traffic(client, accounts, history, report.seed)
-    running = asyncio.create_task(traffic.run())
+    running = asyncio.create_task(load.run())
     with open_ground(arena, say, report.seed) as ground:
         await asyncio.sleep(min(CALM_S_MAX, plan.seconds / 4))
         faulted_from_ns = time.monotonic_ns()
@@ -87,10 +112,10 @@ async def _storm(
         faulted_to_ns = time.monotonic_ns()
         await asyncio.sleep(AFTER_S)
         report.events = ground.events
-    traffic.stop()
+    load.stop()
     await running
-    report.problems += [f"a client's call was refused: {text}" for text in traffic.refused_calls]
-    _measure(history, traffic, report, faulted_from_ns, faulted_to_ns)
+    report.problems += [f"a client's call was refused: {text}" for text in load.traffic.refused_calls]
+    _measure(load.history, load.traffic, report, faulted_from_ns, faulted_to_ns)
 
 
 def _measure(history: History, traffic: Traffic, report: Report, from_ns: int, to_ns: int) -> None:
@@ -124,10 +149,9 @@ def judge(evidence: Evidence, report: Report) -> None:
     report.note_verdict(verdict)
 
 
-def _all_balances(layout: Layout) -> dict[int, int]:
-    with operator_caller(layout, deadline_s=30.0) as caller:
-        states = [node_status(caller, address) for address in layout.api_addresses]
-        return read_balances(caller, max((state.accounts_total for state in states if state), default=0))
+def _all_balances(layout: Layout, caller: Caller) -> dict[int, int]:
+    states = [node_status(caller, address) for address in layout.api_addresses]
+    return read_balances(caller, max((state.accounts_total for state in states if state), default=0))
 
 
 async def _accounts(client: Client) -> tuple[int, list[int]]:

@@ -21,7 +21,7 @@ def test_on_a_machine_without_apt_one_line_says_what_is_left_out(tmp_path: Path)
     )  # fmt: skip
     assert done.stdout.splitlines() == [
         f"{program} is not installed and this is not root with apt: going on without it"
-        for program in packages.DEBIAN_PACKAGES
+        for program in {**packages.DEBIAN_PACKAGES, **packages.TEST_PACKAGES}
     ]
 
 

@@ -13,6 +13,7 @@ def test_the_numbers_are_the_ledgers() -> None:
     assert vocabulary.COMMAND_OK == statuses.CommandStatus.OK
     assert vocabulary.COMMAND_EXISTS == statuses.CommandStatus.EXISTS
     assert vocabulary.CODE_ISSUE == statuses.TransferCode.ISSUE
+    assert vocabulary.CODE_PRINCIPAL == statuses.TransferCode.PRINCIPAL
     assert vocabulary.DEBITS_MUST_NOT_EXCEED_CREDITS == AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS
     assert vocabulary.STATUS_NOT_FOUND == codec.NOT_FOUND
     assert accounts.HANDLE_KEYS == columns.HANDLE_KEYS

@@ -12,6 +12,7 @@ from cluster.layout import NODE_IDS
 
 SLOW_SYNC_US = 150_000
 BAD_FOR_S = 5.0
+LYING_FOR_S = 3.0  # shorter than the kernel waits before it writes by itself
 _EXIT_WAIT_S = 10.0
 
 
@@ -113,6 +114,19 @@ def _power_cut(ground: Ground, name: str, nodes: Sequence[str]) -> None:
         for node_id in nodes:
             ground.volumes[node_id].unmount()
             ground.volumes[node_id].mount()
+
+
+@fault("lying-disks", needs=("shim", "volumes"), is_canary=True)
+def lying_disks(ground: Ground) -> None:
+    """all disks confirm syncs that they do not make, and then the whole cluster loses its power"""
+    for shim in ground.shims.values():
+        shim.control.lies = 1
+    try:
+        ground.hold(LYING_FOR_S)
+        _power_cut(ground, "lying-disks", list(NODE_IDS))
+    finally:
+        for shim in ground.shims.values():
+            shim.heal()
 
 
 def _must_have_fired(name: str, event: Event, note: str) -> None:

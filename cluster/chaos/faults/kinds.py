@@ -19,14 +19,15 @@ class Fault:
     says: str
     needs: tuple[Need, ...]
     strike: Strike
+    is_canary: bool  # breaks what the cluster stands on: an ordeal with it must fail
 
 
 FAULTS: dict[str, Fault] = {}
 
 
-def fault(name: str, *, needs: tuple[Need, ...] = ()) -> Callable[[Strike], Strike]:
+def fault(name: str, *, needs: tuple[Need, ...] = (), is_canary: bool = False) -> Callable[[Strike], Strike]:
     def note(strike: Strike) -> Strike:
-        FAULTS[name] = Fault(name, (strike.__doc__ or "").strip(), needs, strike)
+        FAULTS[name] = Fault(name, (strike.__doc__ or "").strip(), needs, strike, is_canary)
         return strike
 
     return note

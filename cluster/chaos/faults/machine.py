@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
-from cluster import lifecycle
 from cluster.chaos.faults.kinds import fault
 from cluster.chaos.ground import Ground, wait_for
 from cluster.chaos.memory import MemoryLimit
@@ -99,6 +97,4 @@ def _start_with(
     changed = dict(plain.environment) | (environment or {})
     if preload is not None:
         changed["LD_PRELOAD"] = ":".join(filter(None, (str(preload), changed.get("LD_PRELOAD", ""))))
-    launch = Launch(prefix=(*prefix, *plain.prefix), environment=changed)
-    layout = dataclasses.replace(ground.layout, launches={**ground.layout.launches, node_id: launch})
-    lifecycle.start_service(layout, node_id)
+    ground.start(node_id, Launch(prefix=(*prefix, *plain.prefix), environment=changed))

@@ -28,7 +28,7 @@ class Control(ctypes.Structure):
         ("write_errno", ctypes.c_int32),
         ("sync_delay_us", ctypes.c_uint32),
         ("write_delay_us", ctypes.c_uint32),
-        ("unused", ctypes.c_uint32),
+        ("lies", ctypes.c_uint32),
         ("clock_offset_ns", ctypes.c_int64),
         ("syncs", ctypes.c_uint64),
         ("writes", ctypes.c_uint64),
@@ -97,3 +97,4 @@ class Shim:
         control.sync_errno = control.write_errno = 0
         control.sync_delay_us = control.write_delay_us = 0
         control.clock_offset_ns = 0
+        control.lies = 0

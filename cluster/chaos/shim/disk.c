@@ -15,6 +15,7 @@
 #include <link.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -33,7 +34,7 @@ struct control {
     int32_t write_errno;     /* 0 = writes work */
     uint32_t sync_delay_us;
     uint32_t write_delay_us;
-    uint32_t unused;
+    uint32_t lies;           /* 1 = syncs succeed and do nothing: the canary that chaos must catch */
     int64_t clock_offset_ns; /* of the wall clock, as the Python code sees it */
     uint64_t syncs;          /* counted by the shim from here on */
     uint64_t writes;
@@ -141,6 +142,17 @@ static void note(uint32_t kind, const char *path, uint64_t offset, const struct 
     errno = before;
 }
 
+/* A synced write without its sync, through a descriptor of the same file that was opened without O_DSYNC. */
+static ssize_t put_unsynced(int fd, const struct iovec *parts, int count, off_t offset) {
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    int plain = open(link, O_WRONLY | O_CLOEXEC);
+    if (plain < 0) return -1;
+    ssize_t done = syscall(SYS_pwritev, plain, parts, count, offset, 0);
+    close(plain);
+    return done;
+}
+
 static ssize_t put(int fd, const struct iovec *parts, int count, off_t offset, int positioned) {
     char buffer[4096];
     const char *path = ours(fd, buffer, sizeof buffer);
@@ -151,6 +163,7 @@ static ssize_t put(int fd, const struct iovec *parts, int count, off_t offset, i
     __atomic_add_fetch(is_synced ? &control->syncs : &control->writes, 1, __ATOMIC_RELAXED);
     pause_us(is_synced ? control->sync_delay_us : control->write_delay_us);
     if (fails(is_synced && control->sync_errno ? control->sync_errno : control->write_errno)) return -1;
+    if (is_synced && positioned && control->lies) return put_unsynced(fd, parts, count, offset);
     pthread_mutex_lock(&trace_lock);
     if (!positioned) offset = lseek(fd, 0, fcntl(fd, F_GETFL) & O_APPEND ? SEEK_END : SEEK_CUR);
     ssize_t done = positioned ? syscall(SYS_pwritev, fd, parts, count, offset, 0) : syscall(SYS_writev, fd, parts, count);
@@ -182,6 +195,7 @@ static int sync_by(long number, int fd) {
     __atomic_add_fetch(&control->syncs, 1, __ATOMIC_RELAXED);
     pause_us(control->sync_delay_us);
     if (fails(control->sync_errno)) return -1;
+    if (control->lies) return 0;
     int done = (int)syscall(number, fd);
     if (!done) {
         pthread_mutex_lock(&trace_lock);
