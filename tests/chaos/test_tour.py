@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ class Tour:
 
 
 @pytest.fixture(scope="module")
-def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tour]:
+def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
     home = tmp_path_factory.mktemp("tour")
     command = [Path(sys.executable).with_name("kibubu"), "chaos", "--scenario", "tour", "--seconds", "8"]
     done = subprocess.run(
@@ -42,7 +41,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tour]:
     )  # fmt: skip
     (folder,) = (home / "results").iterdir()
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    yield Tour(folder, report, done.stdout + done.stderr, done.returncode)
+    return Tour(folder, report, done.stdout + done.stderr, done.returncode)
 
 
 @pytest.mark.parametrize("fault", TOUR)
