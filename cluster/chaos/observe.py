@@ -1,105 +1,135 @@
-"""Reads every node's log after an ordeal, through public calls alone, and the final balances."""
+"""Reads what every node has after an ordeal, through public calls alone: its exported log and the final balances.
+
+The log is decoded here by its published form, and its hash chain is computed again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import grpc
 import numpy as np
+from blake3 import blake3
+from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from cluster.calls import Caller, CallError
 from cluster.chaos.checker import LOGGED
-from cluster.chaos.checker.records import Records
+from cluster.chaos.checker.records import BALANCES, CONTENT, Records
 from cluster.layout import Layout
-from cluster.vocabulary import STATUS_NOT_FOUND
+from cluster.vocabulary import DEBITS_MUST_NOT_EXCEED_CREDITS, STATUS_NOT_FOUND
+from kibubu_client.records import DUPLICATE, TRANSFER
 
 _PAGE = 1_000
-_TIMEOUT_S = 60.0
-_WORD = (1 << 64) - 1
+_EXPORT_TIMEOUT_S = 600.0
+_HEADER = struct.Struct("<IHHqIII36x")  # magic, version, flags, timestamp, command bytes, payments, transfers
+_PAYMENT_BYTES = 128
+_PROBLEMS_MAX = 5
+OUTCOME = np.dtype(
+    [
+        ("status", "<u2"),
+        ("flags", "<u2"),
+        ("reserved", "<u4"),
+        ("debit_balance_minor", "<i8"),
+        ("debit_available_minor", "<i8"),
+        ("credit_balance_minor", "<i8"),
+        ("credit_available_minor", "<i8"),
+        ("debit_previous", "<u8"),
+        ("credit_previous", "<u8"),
+        ("original", "<u8"),
+    ]
+)
 Stub = ledger_pb2_grpc.LedgerServiceStub
-Row = tuple[int, ...]
 
 
-def read_logs(
-    caller: Caller, layout: Layout, ids: Sequence[int], accounts: Sequence[int], problems: list[str]
-) -> dict[str, Records]:
-    """What each node itself has (no quorum asked) of these ids, and whatever else is in the accounts' statements. A
-    node that does not answer is a problem."""
-    wanted = list(dict.fromkeys(ids))
+@dataclass(slots=True)
+class NodeLog:
+    """`repeats`: transfers that had been decided before; their place is that of the repetition."""
+
+    log: Records
+    repeats: Records
+    problems: list[str] = field(default_factory=list)
+
+
+def read_logs(caller: Caller, layout: Layout, problems: list[str]) -> dict[str, NodeLog]:
+    """Of every node that answers; one that does not is a problem."""
     logs = {}
     for node_id in layout.node_ids:
         try:
-            logs[node_id] = _read_log(caller, layout.api_address(node_id), wanted, accounts)
-        except CallError as error:
+            logs[node_id] = _read_log(caller, layout.api_address(node_id))
+        except (CallError, grpc.RpcError) as error:
             problems.append(f"{node_id}: its log cannot be read ({error})")
+            continue
+        problems += [f"{node_id}: {problem}" for problem in logs[node_id].problems]
     return logs
 
 
-def _read_log(caller: Caller, address: str, wanted: list[int], accounts: Iterable[int]) -> Records:
-    rows = _lookups(caller, address, wanted)
-    known = set(wanted)
-    strangers: dict[int, Row] = {}
-    for account in accounts:
-        _statement(caller, address, account, known, strangers)
-    return np.array([*rows, *strangers.values()], LOGGED)
+def _read_log(caller: Caller, address: str) -> NodeLog:
+    stub = admin_pb2_grpc.AdminServiceStub(caller.channel(address))
+    chain, position, parts = bytes(32), 0, []
+    found = NodeLog(np.zeros(0, LOGGED), np.zeros(0, LOGGED))
+    for page in stub.ExportLog(admin_pb2.ExportLogRequest(), timeout=_EXPORT_TIMEOUT_S):
+        for entry in page.entries:
+            position += 1
+            chain = _chain(chain, entry)
+            if (entry.position, entry.chain_hash) != (position, chain) and len(found.problems) < _PROBLEMS_MAX:
+                found.problems.append(f"position {entry.position}: the hash chain is broken, or entries are missing")
+            parts.append(_rows(entry))
+    if parts:
+        rows = np.concatenate([rows for rows, _ in parts])
+        is_repeat = np.concatenate([flags for _, flags in parts])
+        found.log, found.repeats = rows[~is_repeat], rows[is_repeat]
+    return found
 
 
-def _lookups(caller: Caller, address: str, ids: list[int]) -> list[Row]:
-    rows = []
-    for at in range(0, len(ids), _PAGE):
-        request = ledger_pb2.LookupTransfersRequest(
-            ids=[number.to_bytes(16, "big") for number in ids[at : at + _PAGE]], stale_ok=True
-        )
-        found = caller.one(address, _lookup_transfers, request, timeout_s=_TIMEOUT_S)
-        rows += [_row(one) for one in found.transfers if one.result.status != STATUS_NOT_FOUND]
-    return rows
+def _chain(previous: bytes, entry: admin_pb2.ExportedEntry) -> bytes:
+    digest = blake3(previous)
+    digest.update(entry.position.to_bytes(8, "little") + entry.timestamp_ns.to_bytes(8, "little", signed=True))
+    digest.update(entry.entry + entry.outcomes)
+    digest.update(np.array(entry.expired, "<u8").tobytes())
+    return digest.digest()
 
 
-def _lookup_transfers(
-    channel: grpc.Channel,
-) -> grpc.UnaryUnaryMultiCallable[ledger_pb2.LookupTransfersRequest, ledger_pb2.LookupTransfersResponse]:
-    return Stub(channel).LookupTransfers
+def _rows(entry: admin_pb2.ExportedEntry) -> tuple[Records, Records]:
+    """The entry's transfers with their outcomes, and which of them are repetitions."""
+    if not entry.entry:
+        return np.zeros(0, LOGGED), np.zeros(0, bool)
+    *_, command_bytes, payments, count = _HEADER.unpack_from(entry.entry)
+    begin = _HEADER.size + command_bytes + payments * _PAYMENT_BYTES
+    sent = np.frombuffer(entry.entry, TRANSFER, count, begin)
+    outcomes = np.frombuffer(entry.outcomes, OUTCOME)
+    rows = np.zeros(count, LOGGED)
+    for name in ("id_hi", "id_lo", *CONTENT):
+        rows[name] = sent[name]
+    for name in ("status", *BALANCES):
+        rows[name] = outcomes[name]
+    rows["position"], rows["timestamp_ns"] = entry.position, entry.timestamp_ns
+    rows["offset"] = np.arange(count)
+    return rows, (outcomes["flags"] & DUPLICATE) != 0
 
 
-def _row(stored: ledger_pb2.StoredTransfer) -> Row:
-    sent, result = stored.transfer, stored.result
-    number, pending = int.from_bytes(sent.id, "big"), int.from_bytes(sent.pending_id, "big")
-    return (
-        number >> 64, number & _WORD, sent.debit_account, sent.credit_account, sent.amount_minor,
-        pending >> 64, pending & _WORD, sent.flags,
-        result.status, result.position, result.offset, result.timestamp_ns,
-        result.debit_balance_minor, result.debit_available_minor,
-        result.credit_balance_minor, result.credit_available_minor,
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Balances:
+    minor: dict[int, int]  # of every account
+    guarded: frozenset[int]  # accounts whose debits must not exceed their credits
 
 
-def _statement(caller: Caller, address: str, account: int, known: set[int], strangers: dict[int, Row]) -> None:
-    """Adds what nobody asked for by id: money that moved although nobody sent it."""
-    token = ""
-    while True:
-        request = ledger_pb2.GetStatementRequest(
-            account_number=account, page_size=_PAGE, page_token=token, stale_ok=True
-        )
-        page = caller.one(address, lambda c: Stub(c).GetStatement, request, timeout_s=_TIMEOUT_S)
-        for stored in page.transfers:
-            number = int.from_bytes(stored.transfer.id, "big")
-            if number not in known:
-                strangers[number] = _row(stored)
-        token = page.next_page_token
-        if not token:
-            return
-
-
-def read_balances(caller: Caller, accounts_total: int) -> dict[int, int]:
-    """Of every account of the ledger, linearizable."""
-    balances: dict[int, int] = {}
+def read_balances(caller: Caller, accounts_total: int) -> Balances:
+    """Linearizable."""
+    minor: dict[int, int] = {}
+    guarded = set()
     for first in range(1, accounts_total + 1, _PAGE):
         numbers = list(range(first, min(first + _PAGE, accounts_total + 1)))
-        request = ledger_pb2.LookupAccountsRequest(account_numbers=numbers)
-        found = caller.leader(lambda c: Stub(c).LookupAccounts, request)
-        balances |= {account.account_number: account.balance_minor for account in found.accounts}
-    return balances
+        found = caller.leader(
+            lambda c: Stub(c).LookupAccounts, ledger_pb2.LookupAccountsRequest(account_numbers=numbers)
+        )
+        for account in found.accounts:
+            minor[account.account_number] = account.balance_minor
+            if account.flags & DEBITS_MUST_NOT_EXCEED_CREDITS:
+                guarded.add(account.account_number)
+    return Balances(minor, frozenset(guarded))
 
 
 def resolve(caller: Caller, ids: Sequence[int]) -> int:
@@ -107,6 +137,6 @@ def resolve(caller: Caller, ids: Sequence[int]) -> int:
     applied = 0
     for at in range(0, len(ids), _PAGE):
         request = ledger_pb2.LookupTransfersRequest(ids=[number.to_bytes(16, "big") for number in ids[at : at + _PAGE]])
-        found = caller.leader(_lookup_transfers, request)
+        found = caller.leader(lambda c: Stub(c).LookupTransfers, request)
         applied += sum(one.result.status != STATUS_NOT_FOUND for one in found.transfers)
     return applied

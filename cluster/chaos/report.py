@@ -106,9 +106,11 @@ def write(report: Report, evidence: Evidence, folder: Path) -> list[Path]:
 def save(evidence: Evidence, path: Path) -> None:
     """Everything that the judgement rests on, so that it can be made again: `kibubu chaos --check FILE`."""
     arrays: dict[str, Any] = {f"log_{node}": log for node, log in evidence.logs.items()}
+    arrays |= {f"repeats_{node}": repeats for node, repeats in evidence.repeats.items()}
     for name in ("opening_minor", "final_balances_minor"):
         arrays[name] = np.array(list(getattr(evidence, name).items()), np.int64).reshape(-1, 2)
-    arrays["guarded"] = np.array(sorted(evidence.guarded), np.int64)
+    for name in ("guarded", "own_accounts"):
+        arrays[name] = np.array(sorted(getattr(evidence, name)), np.int64)
     np.savez_compressed(path, operations=evidence.operations, reads=evidence.reads, **arrays)
 
 
@@ -118,9 +120,11 @@ def load(path: Path) -> Evidence:
             saved["operations"],
             saved["reads"],
             {name.removeprefix("log_"): saved[name] for name in saved.files if name.startswith("log_")},
+            {name.removeprefix("repeats_"): saved[name] for name in saved.files if name.startswith("repeats_")},
             dict(saved["opening_minor"].tolist()),
             dict(saved["final_balances_minor"].tolist()),
             frozenset(saved["guarded"].tolist()),
+            frozenset(saved["own_accounts"].tolist()),
         )
 
 

@@ -93,13 +93,18 @@ def _gather(
     verdict = inspection.verify(layout, caller)
     report.verify_lines = verdict.lines
     report.problems += verdict.problems
-    logs = read_logs(caller, layout, numbers_of(operations), accounts, report.problems)
-    balances_minor = _all_balances(layout, caller)
-    total_minor = sum(balances_minor.values())
-    if total_minor:
-        report.problems.append(f"all balances of the ledger together are {total_minor}, must be 0")
-    final_minor = {account: balances_minor[account] for account in accounts}
-    return Evidence(operations, reads, logs, final_balances_minor=final_minor, guarded=frozenset(accounts[1:]))
+    nodes = read_logs(caller, layout, report.problems)
+    states = [node_status(caller, address) for address in layout.api_addresses]
+    balances = read_balances(caller, max((state.accounts_total for state in states if state), default=0))
+    return Evidence(
+        operations,
+        reads,
+        {node_id: node.log for node_id, node in nodes.items()},
+        {node_id: node.repeats for node_id, node in nodes.items()},
+        final_balances_minor=balances.minor,
+        guarded=balances.guarded,
+        own_accounts=frozenset(accounts),
+    )
 
 
 async def _storm(arena: Arena, load: Load, report: Report, plan: Plan, say: Say) -> None:
@@ -147,11 +152,6 @@ def judge(evidence: Evidence, report: Report) -> None:
     report.checked_per_second = (verdict.operations + verdict.reads) / max(time.process_time() - started_s, 1e-9)
     report.reads = verdict.reads
     report.note_verdict(verdict)
-
-
-def _all_balances(layout: Layout, caller: Caller) -> dict[int, int]:
-    states = [node_status(caller, address) for address in layout.api_addresses]
-    return read_balances(caller, max((state.accounts_total for state in states if state), default=0))
 
 
 async def _accounts(client: Client) -> tuple[int, list[int]]:

@@ -201,6 +201,21 @@ def a_retry_gets_a_new_position(evidence: Evidence, rng: random.Random) -> Evide
     return replace(result, operations=np.concatenate([result.operations, again]))
 
 
+@corruption(Rule.RETRY_DIFFERS)
+def a_repetition_in_the_log_was_decided_otherwise(evidence: Evidence, rng: random.Random) -> Evidence:
+    again = _log(evidence)[[_row_of(_log(evidence), evidence.operations[_pick(evidence, rng)])]].copy()
+    again["position"] += 3
+    again["debit_balance_minor"] += 1
+    return replace(evidence, repeats={"n1": again})
+
+
+@corruption(Rule.RETRY_DIFFERS)
+def a_repetition_repeats_nothing(evidence: Evidence, rng: random.Random) -> Evidence:
+    again = _log(evidence)[[100]].copy()
+    again["id_hi"] = 12_345
+    return replace(evidence, repeats={"n2": again})
+
+
 @corruption(Rule.LOGS_DIFFER)
 def one_node_has_another_outcome(evidence: Evidence, rng: random.Random) -> Evidence:
     result = _copy(evidence)

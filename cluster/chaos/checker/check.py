@@ -45,6 +45,7 @@ def check(evidence: Evidence) -> Verdict:
     verdict.logged = len(log)
     ids = _number_ids(evidence.operations, log)
     _check_places(log, ids, verdict)
+    _check_repeats(evidence, log, verdict)
     _check_operations(evidence.operations, log, ids, verdict)
     _check_phantoms(evidence, log, ids, verdict)
     invoked_ns, completed_ns = _spans(evidence.operations, ids)
@@ -152,11 +153,29 @@ def _check_retries(operations: Records, ids: Ids, told: Ints, verdict: Verdict) 
 
 
 def _check_phantoms(evidence: Evidence, log: Records, ids: Ids, verdict: Verdict) -> None:
+    """Others move money too, but not that of the clients' own accounts."""
     sent = np.zeros(ids.count, dtype=bool)
     sent[ids.of_operation] = True
-    for row in np.flatnonzero(~sent[ids.of_logged]).tolist():
-        if id_at(log, row) not in evidence.known_ids:
-            verdict.add(Rule.PHANTOM, f"transfer {id_at(log, row):032x} at position {log['position'][row]}")
+    strange = ~sent[ids.of_logged]
+    if evidence.own_accounts:
+        own = np.array(sorted(evidence.own_accounts), dtype=np.uint64)
+        strange &= np.isin(log["debit_account"], own) | np.isin(log["credit_account"], own)
+    for row in np.flatnonzero(strange).tolist():
+        verdict.add(Rule.PHANTOM, f"transfer {id_at(log, row):032x} at position {log['position'][row]}")
+
+
+def _check_repeats(evidence: Evidence, log: Records, verdict: Verdict) -> None:
+    """A repetition in the log has the content and the outcome of the first appearance, and comes after it."""
+    for node, repeats in evidence.repeats.items():
+        ids = _number_ids(repeats, log)
+        first = ids.row_in_log[ids.of_operation]
+        order, before = order_of(repeats), order_of(log)
+        for row in np.flatnonzero((first < 0) | (before[first] >= order)).tolist():
+            verdict.add(Rule.RETRY_DIFFERS, f"{node}: {id_at(repeats, row):032x} repeats nothing")
+        known = np.flatnonzero(first >= 0)
+        fields = [*CONTENT, "status", *BALANCES]
+        for at in np.flatnonzero(repeats[fields][known] != log[fields][first[known]]).tolist():
+            verdict.add(Rule.RETRY_DIFFERS, f"{node}: {id_at(repeats, int(known[at])):032x} was decided otherwise")
 
 
 def _spans(operations: Records, ids: Ids) -> tuple[Ints, Ints]:

@@ -44,7 +44,7 @@ BALANCES = RESULT[4:]
 # was no answer.
 OPERATION = np.dtype([*_TRANSFER, *_RESULT, ("outcome", "u1"), ("invoked_ns", "<i8"), ("completed_ns", "<i8")])
 
-# One transfer as a node has it, in any order. Duplicates are not stored: the first appearance stands for all.
+# One transfer as a node has it, in any order.
 LOGGED = np.dtype([*_TRANSFER, *_RESULT])
 
 # One answered linearizable read of an account.
@@ -72,11 +72,12 @@ class Evidence:
 
     operations: Records  # OPERATION
     reads: Records  # READ
-    logs: Mapping[str, Records]  # node: LOGGED, all that it has of the accounts in question
+    logs: Mapping[str, Records]  # node: LOGGED, everything from the first position on
+    repeats: Mapping[str, Records] = field(default_factory=dict)  # node: LOGGED, what had been decided before
     opening_minor: Mapping[int, int] = field(default_factory=dict)  # account: before the first operation
     final_balances_minor: Mapping[int, int] = field(default_factory=dict)  # account: read after everything was over
     guarded: frozenset[int] = frozenset()  # accounts whose debits must not exceed their credits
-    known_ids: frozenset[int] = frozenset()  # put there by others than the clients: no phantoms
+    own_accounts: frozenset[int] = frozenset()  # nobody but the clients moves money of these; none = of all accounts
 
 
 def order_of(records: Records) -> npt.NDArray[np.int64]:
