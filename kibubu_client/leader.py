@@ -1,7 +1,8 @@
 """Calls that go to the leader, wherever it is, and say honestly how they ended.
 
 A node that does not lead says so, and often who does. What surely did not happen is sent again; what is unknown is
-asked again with the same ids, which is safe. At the deadline, one unknown attempt makes the whole unknown.
+asked again with the same ids, which is safe; so are the others while a node is silent. At the deadline, one unknown
+attempt makes the whole unknown.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import grpc
 
 from kibubu_client.errors import InvalidRequestError, KibubuError, NotAppliedError, UnknownOutcomeError
+from kibubu_client.rescue import Rescue
 
 LEADER_ADDRESS_KEY = "kibubu-leader-address"
 NOT_APPLIED_KEY = "kibubu-not-applied"
@@ -82,25 +84,43 @@ class LeaderCaller:
         pause_s, maybe_happened, hint_was_followed = PAUSE_S_MIN, False, False
         while True:
             address, left_s = self._leader, end_s - time.monotonic()
+            timeout_s = max(0.001, min(left_s, ATTEMPT_S_MAX))
+            call = self._method(address, stub, method)(request, timeout=timeout_s)
+            rescue = self._rescue(call, address, stub, method, request, timeout_s)
             try:
-                call = self._method(address, stub, method)
-                return await call(request, timeout=max(0.001, min(left_s, ATTEMPT_S_MAX)))
+                return await call
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not rescue.address or (task is not None and task.cancelling()):
+                    raise  # the caller has given up
+                self._leader = rescue.address
+                return rescue.answer
             except grpc.aio.AioRpcError as error:
-                trailers = {str(key): str(value) for key, value in error.trailing_metadata() or ()}
+                trailers = _trailers(error)
                 surely_not = NOT_APPLIED_KEY in trailers
                 if not surely_not and error.code() not in MAYBE_HAPPENED:
                     raise _refusal(error) from error
-                maybe_happened |= not surely_not
+                maybe_happened |= not surely_not or rescue.maybe_happened
                 if time.monotonic() + pause_s + ATTEMPT_S_MIN >= end_s:
                     raise _too_late(error, deadline_s, maybe_happened) from error
                 hint = trailers.get(LEADER_ADDRESS_KEY, "")
                 is_full = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            finally:
+                rescue.end()
             if not is_full and self._move_on(address, hint) and not hint_was_followed:
                 hint_was_followed = True
                 continue  # a named leader is tried at once; two that name each other are not
             hint_was_followed = False
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
+
+    def _rescue(self, call: Any, address: str, stub: type[Any], method: str, request: Any, timeout_s: float) -> Rescue:
+        others = [other for other in self._addresses if other != address]
+
+        def ask(other: str) -> Any:
+            return self._method(other, stub, method)(request, timeout=timeout_s)
+
+        return Rescue(call, others, ask, lambda error: NOT_APPLIED_KEY in _trailers(error))
 
     def _method(self, address: str, stub: type[Any], method: str) -> Any:
         key = (address, stub, method)
@@ -117,6 +137,10 @@ class LeaderCaller:
             return True
         self._leader = self._addresses[(self._addresses.index(tried) + 1) % len(self._addresses)]
         return False
+
+
+def _trailers(error: grpc.aio.AioRpcError) -> dict[str, str]:
+    return {str(key): str(value) for key, value in error.trailing_metadata() or ()}
 
 
 def _refusal(error: grpc.aio.AioRpcError) -> KibubuError:

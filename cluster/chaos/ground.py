@@ -89,8 +89,12 @@ class Ground:
         return processes.find_process(self.layout.pid_file(name)) is not None
 
     def memory_bytes(self, name: str) -> int:
+        """Of its own: pages of files are counted where they were read first."""
         process = processes.find_process(self.layout.pid_file(name))
-        return int(process.memory_info().rss) if process is not None else 0
+        if process is None:
+            return 0
+        memory = process.memory_info()
+        return int(memory.rss - memory.shared)
 
     def hold(self, seconds: float) -> None:
         """Raises StoppedError when the ordeal is broken off; whatever heals a fault stands in a `finally`."""

@@ -37,7 +37,8 @@ ACCOUNTS = 40
 OPENING_MINOR = 20_000
 SETTLE_S = 60.0
 CLIENT_DEADLINE_S = 8.0
-CALM_S_MAX = 10.0
+CALM_S_MIN, CALM_S_MAX = 3.0, 10.0
+WARM_OPERATIONS = 1_000
 AFTER_S = 1.0
 Say = Callable[[str], None]
 
@@ -111,7 +112,9 @@ async def _storm(arena: Arena, load: Load, report: Report, plan: Plan, say: Say)
     """Load all the time; first calm, for comparison, then the faults."""
     running = asyncio.create_task(load.run())
     with open_ground(arena, say, report.seed) as ground:
-        await asyncio.sleep(min(CALM_S_MAX, plan.seconds / 4))
+        await _until_warm(load)
+        calm_from_ns = time.monotonic_ns()
+        await asyncio.sleep(min(max(CALM_S_MIN, plan.seconds / 4), CALM_S_MAX))
         faulted_from_ns = time.monotonic_ns()
         report.problems += await asyncio.to_thread(carry_out, plan, ground)
         faulted_to_ns = time.monotonic_ns()
@@ -120,16 +123,24 @@ async def _storm(arena: Arena, load: Load, report: Report, plan: Plan, say: Say)
     load.stop()
     await running
     report.problems += [f"a client's call was refused: {text}" for text in load.traffic.refused_calls]
-    _measure(load.history, load.traffic, report, faulted_from_ns, faulted_to_ns)
+    _measure(load.history, load.traffic, report, (calm_from_ns, faulted_from_ns, faulted_to_ns))
 
 
-def _measure(history: History, traffic: Traffic, report: Report, from_ns: int, to_ns: int) -> None:
+async def _until_warm(load: Load) -> None:
+    """The first calls of a fresh cluster are slow; they are no measure of calm."""
+    while load.history.count < WARM_OPERATIONS:
+        await asyncio.sleep(0.1)
+
+
+def _measure(history: History, traffic: Traffic, report: Report, marks_ns: tuple[int, int, int]) -> None:
+    """`marks_ns`: when the calm began, when the faults began, when they ended."""
+    calm_ns, from_ns, to_ns = marks_ns
     operations = history.operations()
     times = measures.acknowledgement_times(operations)
     report.seconds = (traffic.ended_ns - traffic.started_ns) / 1e9
-    report.calm_rate = measures.rate(times, traffic.started_ns, from_ns)
+    report.calm_rate = measures.rate(times, calm_ns, from_ns)
     report.faulted_rate = measures.rate(times, from_ns, to_ns)
-    report.silence_max_s = measures.silence_s(times, traffic.started_ns, traffic.ended_ns)
+    report.silence_max_s = measures.silence_s(times, calm_ns, traffic.ended_ns)
     report.figures = measures.figures_by_fault(times, report.events)
     report.sent = len(operations)
     counts = np.bincount(operations["outcome"], minlength=3).tolist()

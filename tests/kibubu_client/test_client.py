@@ -126,6 +126,13 @@ async def test_a_leader_that_stalls_is_asked_again_elsewhere_within_the_deadline
     client: Client, nodes: list[ScriptedNode]
 ) -> None:
     nodes[0].gate.clear()
+    assert (await client.pay(payment())).status_name == "ok"
+    assert [len(node.batches) for node in nodes] == [1, 1, 0]
+
+
+async def test_when_all_nodes_stall_the_outcome_is_unknown(client: Client, nodes: list[ScriptedNode]) -> None:
+    for node in nodes:
+        node.gate.clear()
     with pytest.raises(UnknownOutcomeError):
         await client.pay(payment())
     assert len(nodes[0].batches) == 1
@@ -228,3 +235,47 @@ async def test_malformed_bytes_are_not_even_sent(client: Client, nodes: list[Scr
 def test_a_client_needs_an_address(tls: TlsFiles) -> None:
     with pytest.raises(ValueError, match="addresses: at least one"):
         Client([], tls)
+
+
+async def test_while_a_node_is_silent_the_others_are_asked(client: Client, nodes: list[ScriptedNode]) -> None:
+    """The first is paused and never answers; the third leads by now."""
+    nodes[0].gate.clear()
+    nodes[1].script = deque([NOT_LEADER])
+    assert (await client.create_transfers(packed(1)))["position"].tolist() == [1]
+    assert [len(node.batches) for node in nodes] == [1, 1, 1]
+    assert (await client.create_transfers(packed(2)))["position"].tolist() == [2]
+    assert [len(node.batches) for node in nodes] == [1, 1, 2]  # it stays with who answered
+
+
+async def test_a_slow_leader_that_still_leads_answers(client: Client, nodes: list[ScriptedNode]) -> None:
+    nodes[0].gate.clear()
+    nodes[1].script = nodes[2].script = deque([NOT_LEADER])
+    answer = asyncio.ensure_future(client.create_transfers(packed(1)))
+    while not (nodes[1].batches and nodes[2].batches):
+        await asyncio.sleep(0.01)
+    nodes[0].gate.set()
+    assert (await answer)["position"].tolist() == [1]
+    assert len(nodes[0].batches) == 1
+
+
+async def test_what_another_node_may_have_done_is_unknown(client: Client, nodes: list[ScriptedNode]) -> None:
+    """The silent node then says that it surely did nothing; of the other nobody knows."""
+    nodes[0].gate.clear()
+    nodes[0].script = nodes[2].script = deque([NOT_LEADER])
+    nodes[1].script = deque([BREAKS, NOT_LEADER])
+    answer = asyncio.ensure_future(client.create_transfers(packed(1)))
+    while not nodes[1].batches:
+        await asyncio.sleep(0.01)
+    nodes[0].gate.set()
+    with pytest.raises(UnknownOutcomeError):
+        await answer
+
+
+async def test_a_caller_that_gives_up_is_cancelled(client: Client, nodes: list[ScriptedNode]) -> None:
+    nodes[0].gate.clear()
+    answer = asyncio.ensure_future(client.create_transfers(packed(1)))
+    while not nodes[0].batches:
+        await asyncio.sleep(0.01)
+    answer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answer
