@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from cluster.calls import Caller, operator_caller
 from cluster.chaos.arena import Arena
 from cluster.chaos.events import Event, LeaderWatch
 from cluster.chaos.network import Network
-from cluster.health import find_leader, is_serving, listens
+from cluster.health import find_leader, is_serving, listens, node_status
 from cluster.layout import NODE_IDS, Launch
 
 LEADER_WAIT_S = 30.0
@@ -87,6 +88,23 @@ class Ground:
 
     def runs(self, name: str) -> bool:
         return processes.find_process(self.layout.pid_file(name)) is not None
+
+    def role(self, node_id: str) -> str:
+        """leader, follower, candidate or joining; empty when it does not answer."""
+        status = node_status(self.caller, self.layout.api_address(node_id))
+        return status.role if status is not None else ""
+
+    def wait_joined(self, node_id: str) -> None:
+        if not wait_for(lambda: self.role(node_id) in ("leader", "follower"), RECOVERY_WAIT_S):
+            raise NotRecoveredError(f"{node_id} does not join: it is {self.role(node_id) or 'silent'}")
+
+    def empty_disk(self, node_id: str) -> None:
+        """What a new disk has: nothing."""
+        for path in self.layout.data_dir(node_id).iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def memory_bytes(self, name: str) -> int:
         """Of its own: pages of files are counted where they were read first."""

@@ -25,6 +25,7 @@ class FaultFigures:
     silence_p50_s: float
     silence_p99_s: float
     silence_max_s: float
+    latency_p99_ms: float  # of what was answered meanwhile
     leader_changes_max: int
     recovery_max_s: float
     notes_max: dict[str, float]
@@ -45,6 +46,17 @@ def silence_s(times: Times, started_ns: int, ended_ns: int) -> float:
     return float(np.diff(within).max()) / _NS
 
 
+def latency_p99_ms(operations: Records, spans_ns: Sequence[tuple[int, int]]) -> float:
+    """From a client's attempt to its answer, of all that were answered within these spans."""
+    told = operations[operations["outcome"] == Outcome.ACKNOWLEDGED]
+    within = np.zeros(len(told), dtype=bool)
+    for started_ns, ended_ns in spans_ns:
+        within |= (told["completed_ns"] >= started_ns) & (told["completed_ns"] <= ended_ns)
+    if not within.any():
+        return 0.0
+    return float(np.percentile((told["completed_ns"] - told["invoked_ns"])[within], 99)) / 1e6
+
+
 def rate(times: Times, started_ns: int, ended_ns: int) -> float:
     """Acknowledged transfers a second."""
     if ended_ns <= started_ns:
@@ -53,8 +65,9 @@ def rate(times: Times, started_ns: int, ended_ns: int) -> float:
     return count * _NS / (ended_ns - started_ns)
 
 
-def figures_by_fault(times: Times, events: Sequence[Event]) -> list[FaultFigures]:
+def figures_by_fault(operations: Records, events: Sequence[Event]) -> list[FaultFigures]:
     figures = []
+    times = acknowledgement_times(operations)
     for fault in dict.fromkeys(event.fault for event in events):
         mine = [event for event in events if event.fault == fault and event.recovered_ns]
         if not mine:
@@ -68,6 +81,7 @@ def figures_by_fault(times: Times, events: Sequence[Event]) -> list[FaultFigures
                 float(np.percentile(silences, 50)),
                 float(np.percentile(silences, 99)),
                 max(silences),
+                latency_p99_ms(operations, [(event.started_ns, event.healed_ns) for event in mine]),
                 max(event.leader_changes for event in mine),
                 max((event.recovered_ns - event.healed_ns) / _NS for event in mine),
                 {name: max(event.notes.get(name, 0.0) for event in mine) for name in sorted(notes)},

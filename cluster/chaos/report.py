@@ -42,6 +42,7 @@ class Report:
     payments: dict[str, int] = field(default_factory=dict)  # by way and outcome
     calm_rate: float = 0.0
     faulted_rate: float = 0.0
+    calm_latency_p99_ms: float = 0.0
     silence_max_s: float = 0.0
     checked_per_second: float = 0.0
     verify_lines: list[str] = field(default_factory=list)
@@ -76,7 +77,7 @@ class Report:
             f"{self.unanswered_never_applied:,}; all known {self.resolved_s:.2f} s after the end",
             f"longest time without an acknowledgement: {self.silence_max_s:.2f} s",
             f"acknowledged a second: {self.calm_rate:,.0f} without faults, {self.faulted_rate:,.0f} under them: "
-            f"goodput {self.goodput:.2f}",
+            f"goodput {self.goodput:.2f}; answers without faults p99 {self.calm_latency_p99_ms:.0f} ms",
             *self.verify_lines,
             f"checked at {self.checked_per_second:,.0f} operations a second",
         ]
@@ -87,7 +88,7 @@ def _figure_line(figure: FaultFigures) -> str:
     notes = "".join(f", {name} {value:.2f}" for name, value in figure.notes_max.items())
     return (
         f"{figure.fault}: {figure.strikes} times, silence p50 {figure.silence_p50_s:.2f} s, p99 "
-        f"{figure.silence_p99_s:.2f} s, longest {figure.silence_max_s:.2f} s, leader changes at most "
+        f"{figure.silence_p99_s:.2f} s, longest {figure.silence_max_s:.2f} s, answers p99 {figure.latency_p99_ms:.0f} ms, leader changes at most "
         f"{figure.leader_changes_max}, all serving {figure.recovery_max_s:.1f} s after it{notes}"
     )
 

@@ -139,9 +139,10 @@ def _measure(history: History, traffic: Traffic, report: Report, marks_ns: tuple
     times = measures.acknowledgement_times(operations)
     report.seconds = (traffic.ended_ns - traffic.started_ns) / 1e9
     report.calm_rate = measures.rate(times, calm_ns, from_ns)
+    report.calm_latency_p99_ms = measures.latency_p99_ms(operations, [(calm_ns, from_ns)])
     report.faulted_rate = measures.rate(times, from_ns, to_ns)
     report.silence_max_s = measures.silence_s(times, calm_ns, traffic.ended_ns)
-    report.figures = measures.figures_by_fault(times, report.events)
+    report.figures = measures.figures_by_fault(operations, report.events)
     report.sent = len(operations)
     counts = np.bincount(operations["outcome"], minlength=3).tolist()
     report.acknowledged = counts[Outcome.ACKNOWLEDGED]

@@ -72,8 +72,8 @@ class Tally:
     seconds: float = 0.0
 
 
-def judge(steps: Sequence[Step], seed: int, work: Path, every: int = 1, limit: int | None = None) -> Tally:
-    """Every image of the trace, or every so-manieth, at most `limit`."""
+def judge(steps: Sequence[Step], seed: int, work: Path, every: int = 1, *, until_bad: bool = False) -> Tally:
+    """Every image of the trace, or every so-manieth; to the end, or until one is bad."""
     tally, promises, passed = Tally(), Promises(), 0
     started_s = time.monotonic()
     for number, image in enumerate(images(steps, seed)):
@@ -87,7 +87,7 @@ def judge(steps: Sequence[Step], seed: int, work: Path, every: int = 1, limit: i
         tally.opened += 1
         if problem:
             tally.bad.append(f"seed {seed}, step {image.at} ({image.says}): {problem}")
-        if limit is not None and tally.opened >= limit:
+        if until_bad and tally.bad:
             break
     tally.seconds = time.monotonic() - started_s
     return tally

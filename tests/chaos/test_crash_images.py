@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("gcc") is None, reason="the preload shim needs gcc"),
     pytest.mark.timeout(180),
 ]
-_IMAGES_MAX = 400
+_IMAGES_MAX = 250
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +33,13 @@ def test_no_state_after_a_crash_is_bad(trace: list[Step], tmp_path: Path) -> Non
 
 def test_a_disk_that_lies_about_syncs_is_found(trace: list[Step], tmp_path: Path) -> None:
     lying = [step for step in trace if step.kind is not Kind.SYNC]
-    tally = judge(lying, 3, tmp_path / "image", every=60)
+    tally = judge(lying, 3, tmp_path / "image", every=20, until_bad=True)
     assert tally.bad
 
 
 def test_a_meta_page_that_is_not_synced_is_found(trace: list[Step], tmp_path: Path) -> None:
     late = [replace(step, kind=Kind.WRITE) if step.kind is Kind.DSYNC_WRITE else step for step in trace]
-    tally = judge(late, 3, tmp_path / "image", every=60)
+    tally = judge(late, 3, tmp_path / "image", every=20, until_bad=True)
     assert tally.bad
 
 

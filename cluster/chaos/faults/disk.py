@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Sequence
 
 from cluster.chaos.events import Event
@@ -11,7 +12,8 @@ from cluster.chaos.ground import Ground, wait_for
 from cluster.layout import NODE_IDS
 
 SLOW_SYNC_US = 150_000
-BAD_FOR_S = 5.0
+BAD_FOR_S = 3.0
+JOIN_WAIT_S = 15.0
 LYING_FOR_S = 3.0  # shorter than the kernel waits before it writes by itself
 _EXIT_WAIT_S = 10.0
 
@@ -85,6 +87,36 @@ def disk_full(ground: Ground) -> None:
         finally:
             volume.make_room()
     _must_have_fired("disk-full", event, "filled_bytes")
+
+
+@fault("disk-lost")
+def disk_lost(ground: Ground) -> None:
+    """a follower's disk is lost: it comes back empty, catches up from the others, and only then votes again"""
+    follower = ground.any_follower()
+    with ground.strike("disk-lost", follower) as event:
+        ground.kill(follower)
+        ground.empty_disk(follower)
+        started_s = time.monotonic()
+        ground.start(follower)
+        ground.wait_joined(follower)
+        event.notes["joined_s"] = time.monotonic() - started_s
+
+
+@fault("killed-while-joining")
+def killed_while_joining(ground: Ground) -> None:
+    """a node with an empty disk is killed in the middle of catching up, and the leader that sends to it as well"""
+    leader, follower = ground.leader(), ground.any_follower()
+    with ground.strike("killed-while-joining", f"{follower}+{leader}"):
+        ground.kill(follower)
+        ground.empty_disk(follower)
+        ground.start(follower)
+        wait_for(lambda: ground.role(follower) == "joining", JOIN_WAIT_S)
+        ground.kill(follower)
+        ground.start(follower)
+        wait_for(lambda: ground.role(follower) == "joining", JOIN_WAIT_S)
+        ground.kill(leader)
+        ground.start(leader)
+        ground.wait_joined(follower)
 
 
 @fault("power-cut-leader", needs=("volumes",))

@@ -19,15 +19,18 @@ class Fault:
     says: str
     needs: tuple[Need, ...]
     strike: Strike
+    in_mix: bool
     is_canary: bool  # breaks what the cluster stands on: an ordeal with it must fail
 
 
 FAULTS: dict[str, Fault] = {}
 
 
-def fault(name: str, *, needs: tuple[Need, ...] = (), is_canary: bool = False) -> Callable[[Strike], Strike]:
+def fault(
+    name: str, *, needs: tuple[Need, ...] = (), in_mix: bool = True, is_canary: bool = False
+) -> Callable[[Strike], Strike]:
     def note(strike: Strike) -> Strike:
-        FAULTS[name] = Fault(name, (strike.__doc__ or "").strip(), needs, strike, is_canary)
+        FAULTS[name] = Fault(name, (strike.__doc__ or "").strip(), needs, strike, in_mix and not is_canary, is_canary)
         return strike
 
     return note

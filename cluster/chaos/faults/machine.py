@@ -10,7 +10,7 @@ from cluster.chaos.memory import MemoryLimit
 from cluster.layout import NODE_IDS, Launch
 
 _HOUR_NS = 3_600 * 1_000_000_000
-WRONG_FOR_S = 5.0
+WRONG_FOR_S = 3.0
 FAKETIME = Path("/usr/lib") / "x86_64-linux-gnu" / "faketime" / "libfaketimeMT.so.1"
 _STARVED_SHARE = 0.7  # of what the node takes in peace
 _STARVED_FOR_S = 20.0

@@ -13,8 +13,8 @@ from cluster.chaos.network import Network, every_link
 from cluster.chaos.probe import probe_minority
 from cluster.layout import NODE_IDS
 
-CUT_FOR_S = 4.0
-BAD_FOR_S = 6.0
+CUT_FOR_S = 3.5
+BAD_FOR_S = 4.0
 
 
 @contextmanager

@@ -11,8 +11,16 @@ from cluster.chaos.ground import Ground, wait_for
 from cluster.layout import EDGE, FRAUD, NODE_IDS, PROMETHEUS
 
 DEAD_FOR_S = 0.5
-STOPPED_FOR_S = 3.0
+STOPPED_FOR_S = 2.0
+CALM_S = 10.0
 _TIMED_WAIT_S = 8.0
+
+
+@fault("calm", in_mix=False)
+def calm(ground: Ground) -> None:
+    """nothing at all: whatever changes is the cluster's own doing"""
+    with ground.strike("calm", "nobody"):
+        ground.hold(CALM_S)
 
 
 @fault("leader-killed")
