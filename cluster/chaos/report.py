@@ -86,10 +86,12 @@ class Report:
 
 def _figure_line(figure: FaultFigures) -> str:
     notes = "".join(f", {name} {value:.2f}" for name, value in figure.notes_max.items())
+    silence = (
+        f"p50 {figure.silence_p50_s:.2f} s, p99 {figure.silence_p99_s:.2f} s, longest {figure.silence_max_s:.2f} s"
+    )
     return (
-        f"{figure.fault}: {figure.strikes} times, silence p50 {figure.silence_p50_s:.2f} s, p99 "
-        f"{figure.silence_p99_s:.2f} s, longest {figure.silence_max_s:.2f} s, answers p99 {figure.latency_p99_ms:.0f} ms, leader changes at most "
-        f"{figure.leader_changes_max}, all serving {figure.recovery_max_s:.1f} s after it{notes}"
+        f"{figure.fault}: {figure.strikes} times, silence {silence}, answers p99 {figure.latency_p99_ms:.0f} ms, leader "
+        f"changes at most {figure.leader_changes_max}, all serving {figure.recovery_max_s:.1f} s after it{notes}"
     )
 
 
