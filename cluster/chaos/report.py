@@ -86,12 +86,11 @@ class Report:
 
 def _figure_line(figure: FaultFigures) -> str:
     notes = "".join(f", {name} {value:.2f}" for name, value in figure.notes_max.items())
-    silence = (
-        f"p50 {figure.silence_p50_s:.2f} s, p99 {figure.silence_p99_s:.2f} s, longest {figure.silence_max_s:.2f} s"
-    )
+    p50_s, p99_s, max_s = figure.silence_p50_s, figure.silence_p99_s, figure.silence_max_s
     return (
-        f"{figure.fault}: {figure.strikes} times, silence {silence}, answers p99 {figure.latency_p99_ms:.0f} ms, leader "
-        f"changes at most {figure.leader_changes_max}, all serving {figure.recovery_max_s:.1f} s after it{notes}"
+        f"{figure.fault}: {figure.strikes} times, silence p50 {p50_s:.2f} s, p99 {p99_s:.2f} s, longest {max_s:.2f} s, "
+        f"answers p99 {figure.latency_p99_ms:.0f} ms, leader changes at most {figure.leader_changes_max}, "
+        f"all serving {figure.recovery_max_s:.1f} s after it{notes}"
     )
 
 
