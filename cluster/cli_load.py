@@ -14,23 +14,30 @@ from cluster.temporary import temporary_cluster
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A few settings instead of all, in about a minute.")
+@click.option("--table", "table", is_flag=True, help="Every row that has a target (the default).")
+@click.option("--quick", is_flag=True, help="A few of them, in about a minute.")
+@click.option("--grid", is_flag=True, help="Transfers for each batch size and number of clients instead.")
+@click.option("--only", default="", help="Only settings whose name contains this, such as 'payments'.")
 @click.option("--seconds", type=click.FloatRange(0.2, 600), default=3.0, show_default=True, help="Of one repeat.")
 @click.option("--repeats", type=click.IntRange(1, 50), default=3, show_default=True)
-@click.option("--only", default="", help="Only settings whose name contains this, such as 'payments'.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("bench-results"), show_default=True)
-def bench(*, quick: bool, seconds: float, repeats: int, only: str, output: Path) -> None:
-    """Transfers and payments a second on a temporary cluster: a table, a JSON file and a plot."""
+def bench(*, table: bool, quick: bool, grid: bool, only: str, seconds: float, repeats: int, output: Path) -> None:
+    """Transfers, payments, calls and screens a second on a temporary cluster: a table, a JSON file and plots."""
     from cluster.bench import report
-    from cluster.bench.run import measure
+    from cluster.bench.run import Pace, WrongBooksError, measure
     from cluster.bench.settings import settings
 
-    wanted = [setting for setting in settings(quick) if only in setting.name]
+    if table + quick + grid > 1:
+        raise click.UsageError("--table, --quick and --grid: choose one of them")
+    wanted = settings(quick=quick, grid=grid, only=only)
     if not wanted:
         raise click.ClickException(f"--only {only!r}: no setting has this in its name")
-    with temporary_cluster(layout_from_environment(), "bench", click.echo) as layout:
-        rows = measure(layout, wanted, seconds, repeats, click.echo)
-    Console(width=150).print(report.table(rows))
+    try:
+        with temporary_cluster(layout_from_environment(), "bench", click.echo) as layout:
+            rows = measure(layout, wanted, Pace(seconds, repeats), click.echo)
+    except (WrongBooksError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    Console(width=200).print(report.table(rows))
     for path in report.write(rows, output):
         click.echo(f"written {path}")
 

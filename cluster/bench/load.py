@@ -1,74 +1,118 @@
-"""The generator: prebuilt packed records with fresh ids; as many callers as the setting says, one call open each."""
+"""The load: as many callers as the setting says, each with one call open. What they saw is a Tally."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
 
-import numpy as np
 from kibubu.payments.v1 import payments_pb2
 
-from cluster.accounts import LEDGER_KES
-from cluster.bench.settings import Run, Setting
+from cluster.bench.feed import TransferFeed
+from cluster.bench.histogram import Histogram
+from cluster.bench.settings import JOINED_BATCH_MAX, Setting
 from cluster.demo import DEMO_PIN
-from cluster.packed import IdSource, fresh_batch, template
-from cluster.vocabulary import CODE_BENCH, STATUS_OK
-from kibubu_client import Client, id_bytes, new_id
+from kibubu_client import Client, KibubuError, id_bytes, new_id
+from kibubu_client.records import REPLY
 
 PAID_MINOR = 15_000  # in the second band, so that fee and excise are in the path
-Call = Callable[[], Awaitable[Counter[str]]]
+_OK = b"\0"  # both bytes of STATUS_OK
 
 
-async def run_once(setting: Setting, call: Call, seconds: float, cpu_s: Callable[[], float]) -> Run:
-    """`clients` callers for `seconds`; what is still open at the end is waited for and not counted."""
-    outcomes: Counter[str] = Counter()
-    latencies_ms: list[float] = []
-    cpu_before_s, started_s = cpu_s(), time.perf_counter()
-    end_s = started_s + seconds
+@dataclass(slots=True)
+class Tally:
+    """One stretch of load. `done` counts what was wanted and was done; what else was answered is in `others`."""
 
-    async def caller() -> None:
-        while True:
-            sent_s = time.perf_counter()
-            if sent_s >= end_s:
-                return
-            answered = await call()
-            now_s = time.perf_counter()
-            if now_s <= end_s:
-                outcomes.update(answered)
-                latencies_ms.append((now_s - sent_s) * 1_000)
-
-    await asyncio.gather(*(caller() for _ in range(setting.clients)))
-    used_s = cpu_s() - cpu_before_s
-    done = sum(outcomes.values())
-    return Run(done / seconds, used_s * 1e6 / done if done else 0.0, latencies_ms, dict(outcomes))
+    done: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    latencies: Histogram = field(default_factory=Histogram)  # of calls, as their caller sees them
 
 
-def transfer_call(client: Client, setting: Setting, accounts: list[int]) -> Call:
-    """Between random accounts that all have enough. A batch below a hundred shares its call with other callers'."""
-    ids, rng = IdSource(), np.random.default_rng(1)
-    numbers = np.array(accounts, dtype=np.uint64)
-    form = template(setting.batch, amount_minor=1, ledger=LEDGER_KES, code=CODE_BENCH)
-    send = client.transfer if setting.batch < 100 else client.create_transfers
+class Load(Protocol):
+    async def run(self, seconds: float) -> Tally:
+        """What is still open at the end is waited for and not counted."""
 
-    async def call() -> Counter[str]:
-        at = rng.integers(0, len(numbers), setting.batch)
-        step = rng.integers(1, len(numbers), setting.batch)
-        batch = fresh_batch(form, ids, numbers[at], numbers[(at + step) % len(numbers)])
-        replies = await send(batch.tobytes())
-        ok = int(np.count_nonzero(replies["status"] == STATUS_OK))
-        return Counter({"ok": ok, "refused": len(replies) - ok}) if ok < len(replies) else Counter({"ok": ok})
+    async def close(self) -> None: ...
+
+
+Call = Callable[[Counter[str]], Awaitable[int]]  # how many were done; everything else is counted by name
+
+
+class CallLoad:
+    """Callers in this process."""
+
+    def __init__(self, call: Call, clients: int) -> None:
+        self._call = call
+        self._clients = clients
+
+    async def run(self, seconds: float) -> Tally:
+        tally = Tally()
+        end_s = time.perf_counter() + seconds
+        await asyncio.gather(*(self._caller(tally, end_s) for _ in range(self._clients)))
+        return tally
+
+    async def _caller(self, tally: Tally, end_s: float) -> None:
+        call, clock, record = self._call, time.perf_counter, tally.latencies.record
+        others: Counter[str] = Counter()
+        sent_s = clock()
+        while sent_s < end_s:
+            try:
+                done = await call(others)
+            except KibubuError as error:  # refused or unanswered until its deadline: no answer, so no latency of one
+                others[type(error).__name__] += 1
+                sent_s = clock()
+                continue
+            now_s = clock()
+            if now_s > end_s:
+                break
+            tally.done += done
+            record(now_s - sent_s)
+            sent_s = now_s
+        tally.others.update(others)
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+
+def transfer_call(client: Client, setting: Setting, feed: TransferFeed) -> Call:
+    """A batch below a hundred shares its call with other callers'."""
+    send = client.transfer if setting.batch <= JOINED_BATCH_MAX else client.create_transfers
+    size, every_ok = REPLY.itemsize, bytes(setting.batch)
+
+    async def call(others: Counter[str]) -> int:
+        replies = (await send(feed.take())).tobytes()
+        if replies[0::size] == every_ok == replies[1::size]:
+            return setting.batch
+        refused = sum(replies[at : at + 2] != _OK * 2 for at in range(0, len(replies), size))
+        others["refused"] += refused
+        return setting.batch - refused
 
     return call
 
 
-def payment_call(client: Client, msisdns: list[str]) -> Call:
-    rng = random.Random(1)
+class Payers:
+    """Each customer in turn pays the next but six, so that nobody pays twice at the same moment."""
 
-    async def call() -> Counter[str]:
-        payer, payee = rng.sample(msisdns, 2)
+    def __init__(self, msisdns: list[str]) -> None:
+        self._msisdns = msisdns
+        self._at = 0
+
+    def take(self) -> tuple[str, str]:
+        """(payer, payee)"""
+        at = self._at
+        self._at = (at + 1) % len(self._msisdns)
+        return self._msisdns[at], self._msisdns[at - 7]
+
+
+def payment_call(client: Client, payers: Payers) -> Call:
+    """Held for an analyst counts as done: the money is reserved, and the person was told so."""
+    done_names = frozenset({"ok", "held_for_review"})
+
+    async def call(others: Counter[str]) -> int:
+        payer, payee = payers.take()
         payment = payments_pb2.Payment(
             payment_id=id_bytes(new_id()),
             kind=payments_pb2.PAYMENT_KIND_SEND_MONEY,
@@ -78,7 +122,12 @@ def payment_call(client: Client, msisdns: list[str]) -> Call:
             currency="KES",
         )
         outcome = await client.pay(payments_pb2.MakePaymentRequest(payment=payment, pin=DEMO_PIN))
-        scored = " scored" if outcome.model_version else " unscored"
-        return Counter({outcome.status_name + scored: 1})
+        name = outcome.status_name
+        if outcome.model_version and name in done_names:
+            if name != "ok":
+                others[f"{name} (done)"] += 1
+            return 1
+        others[name if outcome.model_version else f"{name} unscored"] += 1
+        return 0
 
     return call

@@ -1,85 +1,135 @@
-"""Ties a measurement together: a cluster of its own, accounts, every setting, the books checked at the end."""
+"""Ties a measurement together: accounts, every setting with its warm-up and repeats, the books checked at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import statistics
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
-import psutil
+import uvloop
 
-from cluster import inspection, processes
-from cluster.bench.load import Call, payment_call, run_once, transfer_call
+from cluster import inspection
+from cluster.bench import unary
+from cluster.bench.feed import TransferFeed
+from cluster.bench.load import CallLoad, Load, Payers, payment_call, transfer_call
+from cluster.bench.measured import Measured, Run, summary
+from cluster.bench.meters import NOISE_CORES, ROLES, Meter, cost
 from cluster.bench.people import make_accounts, make_customers
 from cluster.bench.reference import synced_records_per_second
-from cluster.bench.settings import Measured, Run, Setting
-from cluster.calls import operator_caller
+from cluster.bench.settings import PAYMENTS, UNARY, USSD, Setting
+from cluster.bench.ussd import UssdLoad
+from cluster.calls import Caller, operator_caller
 from cluster.clients import operator_client
+from cluster.health import find_leader
 from cluster.layout import Layout
+from kibubu_client import Client
 
-WARM_UP_S = 0.5
+WARM_UP_S = 1.0
+CLIENT_DEADLINE_S = 30.0
+ANSWER_S_MAX = 45.0  # behind the end of a repeat: a load that hangs ends the run
 Say = Callable[[str], None]
 
 
-def measure(layout: Layout, wanted: list[Setting], seconds: float, repeats: int, say: Say) -> list[Measured]:
-    """Raises RuntimeError when the books are not right afterwards: such figures are worth nothing."""
+class WrongBooksError(RuntimeError):
+    """The ledger is not right after the run: its figures are worth nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    accounts: list[int]
+    payers: Payers | None  # shared by all settings with payments, so that its turns go on
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    seconds: float  # of one repeat
+    repeats: int
+    warm_up_s: float = WARM_UP_S
+
+
+def measure(layout: Layout, wanted: list[Setting], pace: Pace, say: Say) -> list[Measured]:
+    """Raises WrongBooksError when the books are not right afterwards."""
     with operator_caller(layout, deadline_s=60) as caller:
-        accounts = make_accounts(caller)
-        customers = make_customers(caller) if any(s.what == "payments" for s in wanted) else []
-        rows = [asyncio.run(_measure_one(layout, s, accounts, customers, seconds, repeats, say)) for s in wanted]
-        verdict = inspection.verify(layout, caller)
-    for line in verdict.lines:
-        say(line)
-    if not verdict.ok:
-        raise RuntimeError("the books are not right: " + "; ".join(verdict.problems))
+        people = make_people(caller, wanted)
+        rows = [measure_one(layout, caller, setting, people, pace, say) for setting in available(wanted, say)]
+        check_books(layout, caller, say)
     return rows
 
 
-async def _measure_one(
-    layout: Layout, setting: Setting, accounts: list[int], customers: list[str], seconds: float, repeats: int, say: Say
-) -> Measured:
+def make_people(caller: Caller, wanted: list[Setting]) -> People:
+    pays = any(setting.what in (PAYMENTS, USSD) for setting in wanted)
+    return People(make_accounts(caller), Payers(make_customers(caller)) if pays else None)
+
+
+def available(wanted: list[Setting], say: Say) -> list[Setting]:
+    """Without what this machine has no program for."""
+    if not any(setting.what == UNARY for setting in wanted):
+        return wanted
+    reason = unary.ready()
+    if reason:
+        say(reason)
+    return [setting for setting in wanted if setting.what != UNARY or not reason]
+
+
+def check_books(layout: Layout, caller: Caller, say: Say) -> None:
+    verdict = inspection.verify(layout, caller)
+    for line in verdict.lines:
+        say(line)
+    if not verdict.ok:
+        raise WrongBooksError("the books are not right: " + "; ".join(verdict.problems))
+
+
+def measure_one(layout: Layout, caller: Caller, setting: Setting, people: People, pace: Pace, say: Say) -> Measured:
     reference = synced_records_per_second(layout.home, setting.batch)
-    cpu_s = _cpu_meter(layout)
-    async with operator_client(layout, deadline_s=30) as client:
-        call: Call
-        if setting.what == "payments":
-            call = payment_call(client, customers)
-        else:
-            call = transfer_call(client, setting, accounts)
-        await run_once(setting, call, WARM_UP_S, cpu_s)
-        runs = [await run_once(setting, call, seconds, cpu_s) for _ in range(repeats)]
-    measured = _summary(setting, runs, reference)
-    say(f"{setting.name}: {measured.per_second:,.0f}/s, {measured.cpu_us_each:.2f} us CPU each {measured.outcomes}")
+    load_average_before = os.getloadavg()[0]
+    leader_id = find_leader(caller, layout)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runs = runner.run(_repeats(layout, leader_id, setting, people, pace))
+    if find_leader(caller, layout) != leader_id:
+        say(f"{setting.name}: the leader changed meanwhile; the parts of leader and followers are mixed")
+    measured = summary(setting, runs, reference, load_average_before)
+    say(line_of(measured))
     return measured
 
 
-def _summary(setting: Setting, runs: list[Run], reference: float) -> Measured:
-    rates = [run.per_second for run in runs]
-    latencies = sorted(latency for run in runs for latency in run.latencies_ms) or [0.0]
-    outcomes: Counter[str] = Counter()
-    for run in runs:
-        outcomes.update(run.outcomes)
-    return Measured(
-        setting=setting,
-        repeats=len(runs),
-        per_second=statistics.median(rates),
-        slowest_per_second=min(rates),
-        fastest_per_second=max(rates),
-        cpu_us_each=statistics.median(run.cpu_us_each for run in runs),
-        p50_ms=latencies[len(latencies) // 2],
-        p99_ms=latencies[min(len(latencies) - 1, len(latencies) * 99 // 100)],
-        reference_records_per_second=reference,
-        outcomes=dict(outcomes),
+def line_of(measured: Measured) -> str:
+    parts = ", ".join(f"{role} {measured.cpu_us_by_role[role]:.2f}" for role in ROLES if measured.cpu_us_by_role[role])
+    noise = measured.foreign_cores.median
+    disturbed = f"; disturbed: other programs took {noise:.2f} cores" if noise > NOISE_CORES else ""
+    others = f" {measured.others}" if measured.others else ""
+    return (
+        f"{measured.setting.name}: {measured.per_second.median:,.0f}/s, {measured.cpu_us_each.median:.2f} us CPU each "
+        f"({parts}), p50 {measured.p50_ms.median:.1f} ms, p99 {measured.p99_ms.median:.1f} ms{others}{disturbed}"
     )
 
 
-def _cpu_meter(layout: Layout) -> Callable[[], float]:
-    found = [processes.find_process(layout.pid_file(name)) for name in layout.services]
-    watched = [process for process in found if process is not None] + [psutil.Process(os.getpid())]
+async def _repeats(layout: Layout, leader_id: str, setting: Setting, people: People, pace: Pace) -> list[Run]:
+    async with operator_client(layout, deadline_s=CLIENT_DEADLINE_S) as client:
+        load = await _load(layout, leader_id, client, setting, people)
+        try:
+            async with asyncio.timeout(pace.warm_up_s + ANSWER_S_MAX):
+                await load.run(pace.warm_up_s)
+            meter = Meter(layout, leader_id)  # after the warm-up: it has started the load's own processes
+            return [await run_once(load, meter, pace.seconds) for _ in range(pace.repeats)]
+        finally:
+            await load.close()
 
-    def cpu_s() -> float:
-        return sum(times.user + times.system for times in (process.cpu_times() for process in watched))
 
-    return cpu_s
+async def run_once(load: Load, meter: Meter, seconds: float) -> Run:
+    before = meter.read()
+    async with asyncio.timeout(seconds + ANSWER_S_MAX):
+        tally = await load.run(seconds)
+    return Run(seconds, tally, cost(before, meter.read()), os.getloadavg()[0])
+
+
+async def _load(layout: Layout, leader_id: str, client: Client, setting: Setting, people: People) -> Load:
+    if setting.what == UNARY:
+        return await unary.UnaryLoad.start(layout, layout.api_address(leader_id), people.accounts, setting.clients)
+    if setting.what in (PAYMENTS, USSD):
+        if people.payers is None:
+            raise ValueError(f"{setting.name}: no customers were made")
+        if setting.what == USSD:
+            return UssdLoad(layout.edge_address, people.payers, setting.clients)
+        return CallLoad(payment_call(client, people.payers), setting.clients)
+    return CallLoad(transfer_call(client, setting, TransferFeed(people.accounts, setting.batch)), setting.clients)

@@ -1,4 +1,4 @@
-"""What is measured, and what a measurement is."""
+"""What is measured: each row of the table with what it should reach, a quick choice of them, and the whole grid."""
 
 from __future__ import annotations
 
@@ -6,56 +6,58 @@ from dataclasses import dataclass
 
 BATCHES = (1, 10, 100, 1_000, 8_000)
 CLIENTS = (1, 8, 64)
-QUICK = ((1, 64), (10, 64), (1_000, 8), (8_000, 8))
-PAYMENTS_IN_FLIGHT = 64
+JOINED_BATCH_MAX = 99  # callers with fewer transfers share their calls, as `kibubu_client` does it
+IN_FLIGHT_MAX = 10_000
 ACCOUNTS = 10_000
-CUSTOMERS = 2_000
+CUSTOMERS = 20_000
 REPLICAS = 3
+
+TRANSFERS, PAYMENTS, UNARY, USSD = "transfers", "payments", "unary", "ussd"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a row should reach; None = nothing is asked."""
+
+    per_second: float | None = None
+    cpu_us_each: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    what: str  # transfers | payments
+    what: str  # transfers | payments | unary (transfers, a call each, from Node.js) | ussd (screens at the edge)
     batch: int
-    clients: int
-    fraud_in_path: bool
+    clients: int  # calls, or phones, at work at the same time
+    fraud_in_path: bool = False
+    target: Target = Target()
 
     @property
     def name(self) -> str:
-        return f"{self.what} batch {self.batch:,} clients {self.clients}"
+        return f"{self.what} batch {self.batch:,} clients {self.clients:,}"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One repeat."""
-
-    per_second: float
-    cpu_us_each: float  # of all processes of the cluster and of the generator
-    latencies_ms: list[float]  # of calls, as their caller sees them
-    outcomes: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """The median repeat of a setting."""
-
-    setting: Setting
-    repeats: int
-    per_second: float
-    slowest_per_second: float
-    fastest_per_second: float
-    cpu_us_each: float
-    p50_ms: float
-    p99_ms: float
-    reference_records_per_second: float  # blocks of one batch, written and synced by one process on the same disk
-    outcomes: dict[str, int]
-
-    @property
-    def ratio(self) -> float:
-        return self.per_second / self.reference_records_per_second if self.reference_records_per_second else 0.0
+# "fraud on" for raw transfers has rows of its own once a node can score them: fraud_in_path=True and its target.
+TABLE = (
+    Setting(TRANSFERS, 8_000, 4, target=Target(per_second=400_000, cpu_us_each=4.5)),
+    Setting(TRANSFERS, 1_000, 4, target=Target(per_second=250_000)),
+    Setting(TRANSFERS, 100, 8, target=Target(per_second=120_000)),
+    Setting(TRANSFERS, 10, 32, target=Target(per_second=60_000)),
+    Setting(TRANSFERS, 1, 64, target=Target(per_second=25_000)),
+    Setting(TRANSFERS, 1, 1, target=Target(p50_ms=1.5)),
+    Setting(PAYMENTS, 1, 256, fraud_in_path=True, target=Target(per_second=12_000, p99_ms=100)),
+    Setting(UNARY, 1, 64, target=Target(per_second=4_000)),
+    Setting(USSD, 1, 64, fraud_in_path=True, target=Target(per_second=4_000, p99_ms=100)),
+)
+QUICK = tuple(one for one in TABLE if (one.what, one.batch) != (UNARY, 1) and one.batch != 100)
+GRID = tuple(Setting(TRANSFERS, batch, clients) for batch in BATCHES for clients in CLIENTS)
 
 
-def settings(quick: bool) -> list[Setting]:
-    pairs = QUICK if quick else tuple((batch, clients) for batch in BATCHES for clients in CLIENTS)
-    transfers = [Setting("transfers", batch, clients, fraud_in_path=False) for batch, clients in pairs]
-    return [*transfers, Setting("payments", 1, PAYMENTS_IN_FLIGHT, fraud_in_path=True)]
+def settings(*, quick: bool = False, grid: bool = False, only: str = "") -> list[Setting]:
+    """Those of the chosen table whose name contains `only`."""
+    return [one for one in (GRID if grid else QUICK if quick else TABLE) if only in one.name]
+
+
+def overloaded(setting: Setting, times: int) -> Setting:
+    return Setting(setting.what, setting.batch, setting.clients * times, setting.fraud_in_path)
