@@ -61,7 +61,7 @@ async def test_a_journey_goes_through_every_screen_and_begins_anew() -> None:
     tally, texts = await load_of(good)
     assert tally.done == tally.latencies.total > 10
     assert not tally.others
-    assert sorted({len(text.split("*")) if text else 0 for text in texts}) == [0, 1, 2, 4, 5] or len(texts) > 10
+    assert sorted({len(text.split("*")) if text else 0 for text in texts}) == [0, 1, 2, 3, 4]
     assert any(text.endswith("*150*2468") for text in texts)
 
 
