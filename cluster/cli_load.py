@@ -54,35 +54,3 @@ def simulate(*, seeds: int, start: int, jobs: int) -> None:
     arguments = ["--seeds", str(seeds), "--start", str(start), "--jobs", str(jobs)]
     child = subprocess.run([sys.executable, "-m", "tests.simulation", *arguments], cwd=root, check=False)
     sys.exit(child.returncode)
-
-
-@click.group()
-def fraud() -> None:
-    """The fraud model."""
-
-
-@fraud.command("train")
-@click.option("--data", type=click.Path(path_type=Path), help="A history to learn from; without it one is simulated.")
-@click.option("--format", "form", type=click.Choice(["kibubu", "paysim"]), default="kibubu", show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), default=Path("fraud-model"), show_default=True)
-@click.option("--seed", type=int, default=7, show_default=True)
-@click.option("--customers", type=click.IntRange(200, 1_000_000), default=20_000, show_default=True, help="Simulated.")
-@click.option("--days", type=click.IntRange(10, 3_650), default=60, show_default=True, help="Simulated.")
-@click.option("--allow-leaky", is_flag=True, help="Train although one feature alone gives fraud away.")
-def train_model(
-    *, data: Path | None, form: str, output: Path, seed: int, customers: int, days: int, allow_leaky: bool
-) -> None:
-    """Learn from the earlier time, report on the later, write the model with its card.
-
-    Without --data the history is simulated; the defaults make the shipped model again."""
-    from fraud.commands import train_paysim, train_simulated
-
-    try:
-        if form == "paysim":
-            if data is None:
-                raise click.UsageError("--format paysim needs --data FILE")
-            train_paysim(data, output, seed, click.echo, allow_leaky=allow_leaky)
-        else:
-            train_simulated(customers, days, seed, output, click.echo)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error

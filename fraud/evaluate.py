@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,3 +73,45 @@ def at_alert_rate(
 def threshold_for(honest_scores: npt.NDArray[Any], share: float) -> float:
     """The score that only `share` of the honest payments reach."""
     return float(np.quantile(honest_scores, 1.0 - share))
+
+
+def fit_platt(raw: Floats, labels: npt.NDArray[Any]) -> tuple[float, float]:
+    """Slope and shift of the log-odds that fit the labels best (Platt 1999), by Newton's method with halved steps."""
+    columns = np.stack([raw, np.ones(len(raw))], axis=1)
+    at = np.array([1.0, 0.0])
+    loss = _log_loss(columns @ at, labels)
+    for _ in range(50):
+        p = expit(columns @ at)
+        hessian = (columns * (p * (1 - p))[:, None]).T @ columns + 1e-3 * np.eye(2)
+        step = np.linalg.solve(hessian, columns.T @ (labels - p))
+        while _log_loss(columns @ (at + step), labels) > loss and np.abs(step).max() > 1e-9:
+            step /= 2
+        at = at + step
+        loss = _log_loss(columns @ at, labels)
+        if np.abs(step).max() < 1e-9:
+            break
+    return (float(at[0]), float(at[1])) if at[0] > 0 else (1.0, 0.0)  # what turns the order around is no calibration
+
+
+def _log_loss(log_odds: Floats, labels: npt.NDArray[Any]) -> float:
+    return float(np.sum(np.logaddexp(0.0, log_odds) - labels * log_odds))
+
+
+def platt(raw: Floats, slope: float, shift: float) -> Floats:
+    return np.asarray(expit(slope * raw + shift), dtype=np.float64)
+
+
+def victims_saved(cases: npt.NDArray[Any], labels: npt.NDArray[Any], held: npt.NDArray[Any]) -> dict[str, float]:
+    """Of the incidents that begin here: share whose first payment was stopped, and share stopped before the second."""
+    firsts: dict[int, list[bool]] = {}
+    for row in np.flatnonzero(labels).tolist():
+        firsts.setdefault(int(cases[row]), []).append(bool(held[row]))
+    firsts.pop(0, None)
+    if not firsts:
+        return {"incidents": 0, "at_first": 0.0, "before_second": 0.0}
+    at_first = float(np.mean([stops[0] for stops in firsts.values()]))
+    return {
+        "incidents": len(firsts),
+        "at_first": at_first,
+        "before_second": float(np.mean([any(stops[:2]) for stops in firsts.values()])),
+    }

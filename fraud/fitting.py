@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from catboost import CatBoostClassifier, Pool, sum_models
 
-from fraud.evaluate import average_precision
+from fraud.evaluate import average_precision, platt
 
 THREADS = 2  # a part of the result: another number of threads may add floats in another order
 SLICE = 0.2  # the last share of the training time stops the trees
@@ -55,8 +55,10 @@ def fit(
     seed: int,
     budget: Budget,
     say: Callable[[str], None],
+    monotone: Sequence[int] | None = None,
 ) -> Fitted:
-    """rows (n, features) in order of time, labels (n,) 0 or 1, weights (n,), time (n,) in any unit."""
+    """rows (n, features) in order of time, labels (n,) 0 or 1, weights (n,), time (n,) in any unit; monotone: 1 for a
+    feature that never lowers the score as it rises."""
     border = time[0] + (time[-1] - time[0]) * (1.0 - SLICE)
     early, late = time < border, time >= border
     best = _Choice(budget.settings[0], trees=min(300, budget.trees_max), auprc=-1.0)
@@ -65,14 +67,14 @@ def fit(
         watch = Pool(rows[late], labels[late], weight=weights[late], feature_names=list(names))
         choices = []
         for setting in budget.settings:
-            choices.append(_try(setting, learn, watch, labels[late], weights[late], seed, budget))
+            choices.append(_try(setting, learn, watch, labels[late], weights[late], seed, budget, monotone))
             say(f"depth {setting[0]}: {choices[-1].trees} trees, AUPRC {choices[-1].auprc:.4f} on the later slice")
         best = max(choices, key=lambda choice: choice.auprc)
     everything = Pool(rows, labels, weight=weights, feature_names=list(names))
     trees = max(20, int(best.trees * (1.0 + SLICE / 2)))
     members = []
     for number in range(budget.seeds):
-        member = _classifier(best.setting, trees, seed + number)
+        member = _classifier(best.setting, trees, seed + number, monotone)
         members.append(member.fit(everything))
         say(f"trained on all of the training time with seed {seed + number}")
     merged = members[0] if len(members) == 1 else sum_models(members, weights=[1.0 / len(members)] * len(members))
@@ -86,21 +88,24 @@ class _Choice:
     auprc: float
 
 
-def _classifier(setting: tuple[int, float, float, float], trees: int, seed: int) -> CatBoostClassifier:
+def _classifier(
+    setting: tuple[int, float, float, float], trees: int, seed: int, monotone: Sequence[int] | None
+) -> CatBoostClassifier:
     depth, rate, l2, share = setting
     return CatBoostClassifier(
         iterations=trees, depth=depth, learning_rate=rate, l2_leaf_reg=l2, rsm=share, random_seed=seed,
         thread_count=THREADS, loss_function="Logloss", bootstrap_type="Bernoulli", subsample=0.8, border_count=128,
         allow_writing_files=False, verbose=False,
+        monotone_constraints=list(monotone) if monotone is not None else None,
     )  # fmt: skip
 
 
 def _try(
     setting: tuple[int, float, float, float], learn: Pool, watch: Pool, labels: Any, weights: Any, seed: int,
-    budget: Budget,
+    budget: Budget, monotone: Sequence[int] | None,
 ) -> _Choice:  # fmt: skip
     """The number of trees is where AUPRC on the slice is best, not log-loss: rare frauds barely move the latter."""
-    classifier = _classifier(setting, budget.trees_max, seed)
+    classifier = _classifier(setting, budget.trees_max, seed, monotone)
     classifier.fit(learn, eval_set=watch, early_stopping_rounds=PATIENCE, use_best_model=False)
     step = max(10, classifier.tree_count_ // 30)
     counts = [*range(step, classifier.tree_count_, step), classifier.tree_count_]
@@ -119,4 +124,4 @@ def _try(
 def probabilities(classifier: Any, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """A summed model has lost its classes, so the sigmoid is ours."""
     raw = np.asarray(classifier.predict(rows, prediction_type="RawFormulaVal", thread_count=THREADS), dtype=np.float64)
-    return 1.0 / (1.0 + np.exp(-raw))
+    return platt(raw, 1.0, 0.0)

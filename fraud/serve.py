@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,17 @@ from prometheus_client import (
     PROCESS_COLLECTOR,
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     start_http_server,
 )
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from fraud.config import ConfigError, FraudConfig, load_config
+from fraud.decide import hold_probability
 from fraud.model import Model, ModelError, load_model
+from fraud.slots import Slots, disagreements
 from node.ledger import features
 from node.ledger.statuses import FraudDecision
 
@@ -37,6 +41,7 @@ ROWS_MAX = 1_024
 MESSAGE_BYTES_MAX = ROWS_MAX * features.FEATURE_COUNT * 4 + 4_096
 STREAMS_MAX = 64
 ROLES = frozenset({"node", "operator"})
+OPERATORS = frozenset({"operator"})
 SPIFFE_PREFIX = "spiffe://kibubu/"
 _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)
@@ -48,13 +53,45 @@ class BadRequestError(Exception):
 
 
 class Metrics:
-    def __init__(self, registry: CollectorRegistry, model: Model) -> None:
+    def __init__(self, registry: CollectorRegistry, slots: Slots) -> None:
         self.scores = Counter("kibubu_fraud_scores", "Payments scored", ["decision"], registry=registry)
         self.seconds = Histogram("kibubu_fraud_score_seconds", "Time to score", buckets=_SECONDS, registry=registry)
         self.rows = Histogram("kibubu_fraud_batch_rows", "Payments in a call", buckets=_ROWS, registry=registry)
         self.refused = Counter("kibubu_fraud_refused_calls", "Calls refused", ["reason"], registry=registry)
-        version = Gauge("kibubu_fraud_model_info", "1 for the model in use", ["version"], registry=registry)
-        version.labels(model.sha256[:8]).set(1)
+        self.shadow = Counter(
+            "kibubu_fraud_shadow", "Payments by the challenger's view of the decision", ["view"], registry=registry
+        )
+        registry.register(ModelCollector(slots))
+
+
+class ModelCollector(Collector):
+    """Which models are loaded, and how far the world is from what the champion was trained on; computed when asked."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+
+    def collect(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily("kibubu_fraud_model_info", "1 for each loaded model", labels=["version", "slot"])
+        for slot in ("champion", "challenger", "previous"):
+            model = getattr(self._slots, slot)
+            if model is not None:
+                info.add_metric([model.sha256[:8], slot], 1)
+        yield info
+        psi = GaugeMetricFamily("kibubu_fraud_psi", "Distance from training, last 20,000 payments", labels=["feature"])
+        for name, value in self._slots.drift.psi().items():
+            psi.add_metric([name], value)
+        yield psi
+        missing = GaugeMetricFamily(
+            "kibubu_fraud_missing_share", "Share of payments where a feature says never", labels=["feature"]
+        )
+        for name, value in self._slots.drift.missing_shares().items():
+            missing.add_metric([name], value)
+        yield missing
+        held = GaugeMetricFamily(
+            "kibubu_fraud_trained_alert_share", "Share of honest payments that the card expects held"
+        )
+        held.add_metric([], float(self._slots.champion.card["report"]["honest_held_share"]))
+        yield held
 
 
 def rows_of(request: fraud_pb2.ScoreRequest) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -72,14 +109,14 @@ def rows_of(request: fraud_pb2.ScoreRequest) -> np.ndarray[Any, np.dtype[np.floa
     return rows
 
 
-def may_call(auth_context: Mapping[str, Iterable[bytes]]) -> bool:
+def may_call(auth_context: Mapping[str, Iterable[bytes]], roles: frozenset[str] = ROLES) -> bool:
     uris = [uri.decode(errors="replace") for uri in auth_context.get("peer_uri", ())]
-    return len(uris) == 1 and uris[0].startswith(SPIFFE_PREFIX) and uris[0][len(SPIFFE_PREFIX) :].split("/")[0] in ROLES
+    return len(uris) == 1 and uris[0].startswith(SPIFFE_PREFIX) and uris[0][len(SPIFFE_PREFIX) :].split("/")[0] in roles
 
 
 class FraudServicer(fraud_pb2_grpc.FraudServiceServicer):
-    def __init__(self, model: Model, metrics: Metrics) -> None:
-        self._model = model
+    def __init__(self, slots: Slots, metrics: Metrics) -> None:
+        self._slots = slots
         self._metrics = metrics
 
     async def Score(self, request: fraud_pb2.ScoreRequest, context: Any) -> fraud_pb2.ScoreResponse:  # noqa: N802
@@ -90,35 +127,63 @@ class FraudServicer(fraud_pb2_grpc.FraudServiceServicer):
         except BadRequestError as error:
             self._metrics.refused.labels("bad_request").inc()
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        scored = self._model.score(rows)
+        version = self._slots.champion.version
+        scored, shadow = self._slots.score(rows)
         self._metrics.seconds.observe(time.perf_counter() - started_at)
         self._metrics.rows.observe(len(rows))
         for decision in (FraudDecision.ALLOW, FraudDecision.HOLD, FraudDecision.REFUSE):
             count = int(np.count_nonzero(scored.decisions == decision))
             if count:
                 self._metrics.scores.labels(decision.name.lower()).inc(count)
+        if shadow is not None:
+            for view, count in disagreements(scored, shadow).items():
+                self._metrics.shadow.labels(view).inc(count)
         return fraud_pb2.ScoreResponse(
             probabilities=scored.probabilities.astype("<f4", copy=False).tobytes(),
             reasons=scored.reasons.tobytes(),
             decisions=scored.decisions.tobytes(),
-            model_version=self._model.version,
+            model_version=version,
         )
 
     async def GetModel(self, request: fraud_pb2.GetModelRequest, context: Any) -> fraud_pb2.GetModelResponse:  # noqa: N802
         await self._check_role(context)
+        champion, challenger, previous = self._slots.champion, self._slots.challenger, self._slots.previous
         return fraud_pb2.GetModelResponse(
-            model_version=self._model.version,
+            model_version=champion.version,
             feature_schema=features.FEATURE_SCHEMA,
             feature_names=features.FEATURE_NAMES,
-            model_sha256=self._model.sha256,
-            hold_threshold=self._model.hold_threshold,
-            refuse_threshold=self._model.refuse_threshold,
+            model_sha256=champion.sha256,
+            hold_threshold=hold_probability(100_000, champion.costs),
+            challenger_sha256=challenger.sha256 if challenger else "",
+            previous_sha256=previous.sha256 if previous else "",
         )
 
-    async def _check_role(self, context: Any) -> None:
-        if not may_call(context.auth_context()):
+    async def LoadModel(self, request: fraud_pb2.LoadModelRequest, context: Any) -> fraud_pb2.LoadModelResponse:  # noqa: N802
+        await self._check_role(context, OPERATORS)
+        load = self._slots.challenge if request.as_challenger else self._slots.promote
+        try:
+            model = load(Path(request.model_dir))
+        except ModelError as error:
+            self._metrics.refused.labels("model").inc()
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"model_dir: {error}")
+        _log.info("model %s is %s", model.sha256[:8], "challenger" if request.as_challenger else "champion")
+        return fraud_pb2.LoadModelResponse(model_sha256=model.sha256)
+
+    async def RollBackModel(  # noqa: N802
+        self, request: fraud_pb2.RollBackModelRequest, context: Any
+    ) -> fraud_pb2.RollBackModelResponse:
+        await self._check_role(context, OPERATORS)
+        try:
+            model = self._slots.roll_back()
+        except ModelError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        _log.info("rolled back to model %s", model.sha256[:8])
+        return fraud_pb2.RollBackModelResponse(model_sha256=model.sha256)
+
+    async def _check_role(self, context: Any, roles: frozenset[str] = ROLES) -> None:
+        if not may_call(context.auth_context(), roles):
             self._metrics.refused.labels("role").inc()
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only nodes and operators may call FraudService")
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"only {' and '.join(sorted(roles))} may call this")
 
 
 def build_server(
@@ -130,8 +195,8 @@ def build_server(
         ("grpc.max_concurrent_streams", STREAMS_MAX),
         ("grpc.so_reuseport", 0),
     ]
-    server = grpc.aio.server(options=options)
-    fraud_pb2_grpc.add_FraudServiceServicer_to_server(FraudServicer(model, Metrics(registry, model)), server)
+    server, slots = grpc.aio.server(options=options), Slots(model)
+    fraud_pb2_grpc.add_FraudServiceServicer_to_server(FraudServicer(slots, Metrics(registry, slots)), server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     service = fraud_pb2.DESCRIPTOR.services_by_name["FraudService"].full_name
@@ -156,7 +221,10 @@ async def serve(config: FraudConfig, model: Model) -> None:
     server, server_health, _ = build_server(config, model, registry)
     host, _, port = config.metrics_address.rpartition(":")
     start_http_server(int(port), host, registry=registry)
-    model.score(np.zeros((1, features.FEATURE_COUNT), dtype=np.float32))  # warm: the first call is on nobody's payment
+    rows = model.calibrate()  # also compiles and warms: the first call is on nobody's payment
+    model.score(np.zeros((1, features.FEATURE_COUNT), dtype=np.float32))
+    model.score(np.array(model.card["golden"]["rows"][-1:], dtype=np.float32))  # the riskiest: its reasons too
+    _log.info("up to %d rows are scored by the compiled trees, more by CatBoost", rows)
     await server.start()
     await server_health.set("", health_pb2.HealthCheckResponse.SERVING)
     _log.info("fraud sidecar serves model %s on %s", model.sha256[:8], config.grpc_address)

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
+from kibubu.review.v1 import review_pb2, review_pb2_grpc
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, start_http_server
 
 from node.consensus.contract import LogEntry
@@ -41,6 +42,8 @@ from node.service.payment_book import PaymentBook
 from node.service.payment_desk import PaymentDesk
 from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
+from node.service.review_book import ReviewBook
+from node.service.review_servicer import ReviewServicer
 from node.service.tls import load_server_credentials
 from node.storage.data_folder import DataFolder, open_data_folder
 from node.storage.ledger_db import ForeignDataError
@@ -208,6 +211,8 @@ class Node:
             LedgerServicer(self._store, admission, barrier, guard, self._pin_key), services
         )
         payments_pb2_grpc.add_PaymentsServiceServicer_to_server(PaymentsServicer(book, desk, barrier, guard), services)
+        review = ReviewServicer(ReviewBook(self._store, self._tariffs), admission, barrier, guard)
+        review_pb2_grpc.add_ReviewServiceServicer_to_server(review, services)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
             AdminServicer(config, self._engine, self._store, guard, self._rate, lambda: admission.queue_length),
             services,
@@ -236,7 +241,7 @@ class Node:
 
 
 def _service_names() -> tuple[str, ...]:
-    files = (ledger_pb2, payments_pb2, admin_pb2)
+    files = (ledger_pb2, payments_pb2, review_pb2, admin_pb2)
     names = (service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
     return (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
-
+from fraud.compiled import njit
 from fraud.paysim.reading import CASH_IN
 
 NAMES: tuple[str, ...] = (
@@ -80,15 +79,14 @@ WIDTH = 95
 PAIR_COUNT, PAIR_LAST, PAIR_MEAN = range(3)
 PAIR_WIDTH = 3
 NEVER_H = 1e5
-_njit = numba.njit(cache=True)
 
 
-@_njit
+@njit
 def _ratio(a: float, b: float) -> float:
     return min(a / (b + 1.0), 1_000.0)
 
 
-@_njit
+@njit
 def _near(row: Any, hours: int, hour: int, total: float) -> float:
     """Share of what happened within two hours of this hour of the day; drawn to 5/24 while little is known."""
     near = 0.0
@@ -97,19 +95,19 @@ def _near(row: Any, hours: int, hour: int, total: float) -> float:
     return (near + 1.0) / (total + 4.8)
 
 
-@_njit
+@njit
 def _fade(value: float, hours: float, half_h: float) -> float:
     return value * 0.5 ** (hours / half_h)
 
 
-@_njit
+@njit
 def _oddness(log_amount: float, mean: float, var: float, n: float) -> float:
     if n == 0.0:
         return 0.0
     return (log_amount - mean) / math.sqrt((var * n + 1.0) / (n + 1.0) + 0.05)
 
 
-@_njit
+@njit
 def _zeros(amount_minor: int) -> float:
     if amount_minor == 0 or amount_minor % 100:
         return -1.0
@@ -120,12 +118,12 @@ def _zeros(amount_minor: int) -> float:
     return float(zeros)
 
 
-@_njit
+@njit
 def _since(then: float, n: float, now: float) -> float:
     return now - then if n > 0 else NEVER_H
 
 
-@_njit
+@njit
 def extract(
     o: Any, d: Any, pair: Any, back: Any, step: int, kind: int, amount_minor: int, balance: int, payee_balance: int,
     is_merchant: int, out: Any,
@@ -187,7 +185,7 @@ def extract(
     out[49] = d[CONFIRMED_IN]
 
 
-@_njit
+@njit
 def _blend(row: Any, mean: int, var: int, n: float, value: float) -> None:
     """Mean and variance that follow: exact for the first sixteen values, then fading."""
     weight = 1.0 / (min(n, 15.0) + 1.0)
@@ -196,7 +194,7 @@ def _blend(row: Any, mean: int, var: int, n: float, value: float) -> None:
     row[var] = (1.0 - weight) * (row[var] + weight * away * away)
 
 
-@_njit
+@njit
 def update(o: Any, d: Any, pair: Any, step: int, kind: int, amount_minor: int, balance: int) -> None:
     """Note a row: o is the origin and d the destination, whichever way the money goes."""
     now, hour, amount = float(step), step % 24, float(amount_minor)
@@ -217,7 +215,7 @@ def update(o: Any, d: Any, pair: Any, step: int, kind: int, amount_minor: int, b
     pair[PAIR_LAST] = now
 
 
-@_njit
+@njit
 def _pay(o: Any, t: int, now: float, hour: int, amount: float, log_amount: float, balance: int, is_new: bool) -> None:
     if o[N_OUT] > 0:
         o[GAP_MEAN] += (now - o[LAST_OUT] - o[GAP_MEAN]) / (min(o[N_OUT], 15.0) + 1.0)
@@ -240,7 +238,7 @@ def _pay(o: Any, t: int, now: float, hour: int, amount: float, log_amount: float
         o[NEW_PAYEES] += 1.0
 
 
-@_njit
+@njit
 def _receive(
     d: Any, kind: int, now: float, hour: int, amount: float, log_amount: float, oddness: float, share: float,
     hop: float, is_new: bool,

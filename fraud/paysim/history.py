@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from fraud.compiled import njit
 from fraud.paysim import features as extra
 from fraud.paysim.memory import ACCOUNT_SETS, PAIR_SETS, WAYS, find, peek
 from fraud.paysim.reading import CASH_IN, Block
@@ -84,7 +84,7 @@ class History:
         return out
 
 
-@numba.njit(cache=True)
+@njit
 def _account(keys: Any, seen: Any, columns: Any, rows: Any, key: int, tick: int, now_ns: int, is_merchant: int) -> int:
     at = find(keys, seen, key, tick)
     if at >= 0:
@@ -98,7 +98,7 @@ def _account(keys: Any, seen: Any, columns: Any, rows: Any, key: int, tick: int,
     return at
 
 
-@numba.njit(cache=True)
+@njit
 def _pair(keys: Any, seen: Any, pairs: Any, key: int, tick: int) -> int:
     at = find(keys, seen, key, tick)
     if at >= 0:
@@ -107,7 +107,7 @@ def _pair(keys: Any, seen: Any, pairs: Any, key: int, tick: int) -> int:
     return ~at
 
 
-@numba.njit(cache=True)
+@njit
 def _confirm(keys: Any, seen: Any, rows: Any, until_step: int, found: Any, found_at: Any, counts: Any) -> None:
     """Note the frauds up to a step at the accounts in them; counts[1] = how many were noted before."""
     while counts[1] < counts[0] and found_at[counts[1]] <= until_step:
@@ -119,7 +119,7 @@ def _confirm(keys: Any, seen: Any, rows: Any, until_step: int, found: Any, found
         counts[1] += 1
 
 
-@numba.njit(cache=True)
+@njit
 def _read(
     facts: Any, origins: Any, destinations: Any, keys: Any, seen: Any, columns: Any, rows: Any,
     pair_keys: Any, pair_seen: Any, pairs: Any, ticks: Any, out: Any,

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from fraud.compiled import njit
 
 WAYS = 8
 ACCOUNT_SETS = 1 << 18  # two million accounts, about 2 GB when all are in use
 PAIR_SETS = 1 << 19  # four million pairs, 160 MB
 
-_njit = numba.njit(cache=True)
 
-
-@_njit
+@njit
 def find(keys: Any, seen: Any, key: int, now: int) -> int:
     """The place of `key`; negative = a new one, at ~place, whose former owner is forgotten."""
     sets = keys.shape[0] // WAYS
@@ -33,7 +32,7 @@ def find(keys: Any, seen: Any, key: int, now: int) -> int:
     return ~oldest
 
 
-@_njit
+@njit
 def peek(keys: Any, seen: Any, key: int) -> int:
     """The place of `key`, -1 = it is not remembered. Changes nothing."""
     sets = keys.shape[0] // WAYS

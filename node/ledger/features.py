@@ -150,8 +150,15 @@ def update(columns: Any, debit_row: int, credit_row: int, amount_minor: int, cod
     """Note one transfer that moves or reserves money. Fees, duties and commissions are not what a person did."""
     if code in (FEE, EXCISE, COMMISSION):
         return
+    note(columns[debit_row], columns[credit_row], debit_row, credit_row, amount_minor, code, timestamp_ns)
+
+
+@njit
+def note(
+    payer: Any, payee: Any, debit_row: int, credit_row: int, amount_minor: int, code: int, timestamp_ns: int
+) -> None:
+    """`update` on the rows themselves, wherever they lie; the numbers are the accounts'."""
     amount = min(amount_minor, AMOUNT_MAX)
-    payer, payee = columns[debit_row], columns[credit_row]
     if code != ISSUE:
         days = _quarters(payer[OUT + T], timestamp_ns, QUARTER_1D)
         weeks = _quarters(payer[OUT + T], timestamp_ns, QUARTER_7D)
@@ -202,13 +209,11 @@ def _usual(hours: int, hour: int) -> float:
 def extract(columns: Any, payers: Any, payees: Any, amounts: Any, kinds: Any, timestamp_ns: int, out: Any) -> None:
     """Fill out, float32 (n, FEATURE_COUNT), with what is known before each payment. Rows are account numbers."""
     for i in range(len(amounts)):
-        _extract_one(columns[payers[i]], columns[payees[i]], payees[i], amounts[i], kinds[i], timestamp_ns, out[i])
+        extract_one(columns[payers[i]], columns[payees[i]], payees[i], amounts[i], kinds[i], timestamp_ns, out[i])
 
 
 @njit
-def _extract_one(
-    payer: Any, payee: Any, payee_number: int, amount_minor: int, kind: int, now_ns: int, out: Any
-) -> None:
+def extract_one(payer: Any, payee: Any, payee_number: int, amount_minor: int, kind: int, now_ns: int, out: Any) -> None:
     amount = float(amount_minor)
     hour = _hour(now_ns)
     available = 1e15

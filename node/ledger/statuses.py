@@ -134,6 +134,7 @@ class TransferCode(IntEnum):
     EXCISE_DUTY = 4
     COMMISSION = 5
     AIRTIME = 6
+    VERDICT = 7  # an analyst posts or voids what was held; the narrative says who
 
 
 class PinVerdict(IntEnum):

@@ -15,6 +15,7 @@ REFERENCE_BYTES_MAX = 20
 _LINKED, _PENDING = int(TransferFlag.LINKED), int(TransferFlag.PENDING)
 _PRINCIPAL, _AIRTIME = int(TransferCode.PRINCIPAL), int(TransferCode.AIRTIME)
 _FEE, _EXCISE_DUTY = int(TransferCode.FEE), int(TransferCode.EXCISE_DUTY)
+VERDICT_LEG = 8  # the ids of a verdict's transfers begin here: one verdict a payment, for the second finds the id used
 _TRANSFER = struct.Struct("<QQQQqQQQQQIIHHI32s")  # the layout of records.TRANSFER
 _PAYMENT = struct.Struct("<QQQQqqqQIHHHBBIIBBBBII20s12x")  # the layout of records.PAYMENT
 
@@ -74,6 +75,24 @@ def pack_legs(decided: Decided, parties: Parties, *, hold: bool) -> bytes:
             timeout_s, ledger, leg_code, flags | _LINKED if number < last else flags, 0, reference,
         )  # fmt: skip
     return packed
+
+
+def pack_verdict(payment_id: int, legs: int, analyst: bytes, *, release: bool) -> bytes:
+    """All legs of a held payment posted, or all voided; the narrative says by whom. analyst: at most 20 bytes."""
+    group_lo, group_hi = split_id(payment_id)
+    narrative = (b"release:" if release else b"refuse:") + analyst
+    end = int(TransferFlag.POST if release else TransferFlag.VOID)
+    packed = []
+    for number in range(legs):
+        id_lo, id_hi = split_id(leg_id(payment_id, VERDICT_LEG + number))
+        pending_lo, pending_hi = split_id(leg_id(payment_id, number))
+        flags = end | (int(TransferFlag.LINKED) if number + 1 < legs else 0)
+        record = _TRANSFER.pack(
+            id_lo, id_hi, 0, 0, 0, pending_lo, pending_hi, group_lo, group_hi, 0,
+            0, 0, TransferCode.VERDICT, flags, 0, narrative,
+        )  # fmt: skip
+        packed.append(record)
+    return b"".join(packed)
 
 
 def pack_payment(decided: Decided, parties: Parties, first_transfer: int, legs: int) -> bytes:

@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from kibubu.payments.v1 import payments_pb2
 
-from node.ledger import features
+from node.ledger.overlay import FIELDS, extract_in_order
 from node.ledger.statuses import FraudDecision, PaymentStatus, PinVerdict
 from node.service.admission import Admission
 from node.service.errors import QueueFullError, ServiceError, UnknownOutcomeError
@@ -95,6 +96,7 @@ class PaymentDesk:
         self._by_id: dict[int, _Job] = {}
         self._busy: dict[int, deque[_Job]] = {}  # payer account -> who waits behind the payment being decided
         self._ready: deque[_Job] = deque()
+        self._in_flight: dict[int, list[Draft]] = {}  # scored and not yet applied, as the next scores must see them
         self._rounds = 0
         self._round_is_due = False
 
@@ -201,6 +203,13 @@ class PaymentDesk:
         scorable = [job.draft for job in jobs if job.draft.moves_money]
         if scorable:
             await self._score(scorable, now_ns)
+        self._in_flight[id(jobs)] = scorable
+        try:
+            return await self._propose(jobs)
+        finally:
+            del self._in_flight[id(jobs)]
+
+    async def _propose(self, jobs: list[_Job]) -> Sequence[payments_pb2.Outcome]:
         records, transfers = bytearray(), bytearray()
         logged = [job.draft for job in jobs if self._book.must_be_logged(job.draft)]
         parts = [self._book.write(draft, records, transfers) for draft in logged]
@@ -241,16 +250,8 @@ class PaymentDesk:
             self._metrics.fraud_decisions.labels(made.name.lower()).inc(count)
 
     async def _scores(self, fraud: FraudClient, drafts: list[Draft], now_ns: int) -> Scores | None:
-        rows = np.empty((len(drafts), features.FEATURE_COUNT), dtype=np.float32)
-        features.extract(
-            self._book.columns,
-            np.array([draft.payer_account for draft in drafts], dtype=np.int64),
-            np.array([draft.payee_account for draft in drafts], dtype=np.int64),
-            np.array([draft.amount_minor for draft in drafts], dtype=np.int64),
-            np.array([draft.kind for draft in drafts], dtype=np.int64),
-            now_ns,
-            rows,
-        )
+        in_flight = _as_payments([draft for drafts in self._in_flight.values() for draft in drafts if draft.moves_money])
+        rows = extract_in_order(self._book.columns, in_flight, _as_payments(drafts), now_ns)
         started_at = time.perf_counter()
         scores = await fraud.score(rows)
         self._metrics.stage_score.observe(time.perf_counter() - started_at)
@@ -269,3 +270,9 @@ class PaymentDesk:
 def _give_up(call: _Call) -> None:
     if not call.future.done():
         call.future.set_result(None)
+
+
+def _as_payments(drafts: list[Draft]) -> npt.NDArray[np.int64]:
+    """int64 (n, FIELDS) in the order of node/ledger/overlay."""
+    rows = [(draft.payer_account, draft.payee_account, draft.amount_minor, draft.kind) for draft in drafts]
+    return np.array(rows, dtype=np.int64).reshape(-1, FIELDS)

@@ -319,6 +319,15 @@ class LedgerStore:
             reference = self._reference(number)
         return self._stored(reference) if reference else None
 
+    def waiting_references(self, codes: Sequence[int]) -> list[int]:
+        """References of the pending transfers of these codes that still wait, oldest first."""
+        rows = self._state.pending_rows
+        waits = (rows[:, kernel.P_STATE] == kernel.ACTIVE) & np.isin(rows[:, kernel.P_CODE], codes)
+        return sorted(rows[waits, kernel.P_REF].tolist())
+
+    def transfer_at(self, reference: int) -> StoredTransfer:
+        return self._stored(reference)
+
     def _stored(self, reference: int) -> StoredTransfer:
         stored = self._copied(reference, stored_transfer)
         original = int(stored.outcome["original"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from cluster.certificates import ensure_certificates, tls_paths
 from fraud.config import ConfigError, FraudConfig, load_config
+from fraud.fitting import QUICK
 from fraud.model import SHIPPED, Model, load_model
 from fraud.serve import ROWS_MAX, build_server
 from fraud.simulate import simulate
+from fraud.train import train
 from node.ledger import features
 
 SCHEMA, COUNT = features.FEATURE_SCHEMA, features.FEATURE_COUNT
@@ -68,7 +71,7 @@ def request(matrix: np.ndarray, **changes: Any) -> fraud_pb2.ScoreRequest:
 
 
 async def test_a_batch_is_scored_as_the_model_scores_it(stub: Stub, model: Model, registry: CollectorRegistry) -> None:
-    rows = simulate(300, 20, 4).features[:200]
+    rows = simulate(300, 20, 4).features[:900]
     answer = await stub("node").Score(request(rows), timeout=10)
     expected = model.score(rows)
     assert np.array_equal(np.frombuffer(answer.probabilities, "<f4"), expected.probabilities)
@@ -123,7 +126,64 @@ async def test_the_model_introduces_itself(stub: Stub, model: Model) -> None:
     answer = await stub("operator").GetModel(fraud_pb2.GetModelRequest(), timeout=10)
     assert (answer.model_sha256, answer.feature_schema) == (model.sha256, SCHEMA)
     assert tuple(answer.feature_names) == features.FEATURE_NAMES
-    assert 0 < answer.hold_threshold <= answer.refuse_threshold <= 1
+    assert 0 < answer.hold_threshold < 1
+    assert (answer.challenger_sha256, answer.previous_sha256) == ("", "")
+
+
+async def test_models_change_places_and_a_bad_one_changes_nothing(
+    stub: Stub, model: Model, registry: CollectorRegistry, tmp_path: Path
+) -> None:
+    other = another_model(tmp_path / "other")
+    operator = stub("operator")
+    rows = simulate(300, 20, 4).features[:1_000]
+
+    async def load(folder: Path, **options: bool) -> str:
+        answer = await operator.LoadModel(fraud_pb2.LoadModelRequest(model_dir=str(folder), **options), timeout=20)
+        return str(answer.model_sha256)
+
+    async def version() -> int:
+        return int((await operator.Score(request(rows), timeout=10)).model_version)
+
+    sha256 = await load(other, as_challenger=True)
+    assert await version() == model.version
+    shown = generate_latest(registry).decode()
+    assert 'kibubu_fraud_shadow_total{view="agrees"}' in shown
+    assert f'kibubu_fraud_model_info{{slot="challenger",version="{sha256[:8]}"}} 1.0' in shown
+    assert 'kibubu_fraud_psi{feature="score"}' in shown
+    assert await load(other) == sha256
+    assert await version() == int(sha256[:8], 16)
+    assert (await operator.GetModel(fraud_pb2.GetModelRequest(), timeout=10)).previous_sha256 == model.sha256
+
+    card = json.loads((other / "card.json").read_text(encoding="utf-8"))
+    (other / "card.json").write_text(json.dumps(card | {"feature_schema": 1}), encoding="utf-8")
+    for folder in (other, tmp_path / "none"):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await load(folder)
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert await version() == int(sha256[:8], 16)
+
+    back = await operator.RollBackModel(fraud_pb2.RollBackModelRequest(), timeout=10)
+    assert back.model_sha256 == model.sha256
+    assert await version() == model.version
+
+
+async def test_only_an_operator_changes_models(stub: Stub) -> None:
+    for call in (
+        stub("node").LoadModel(fraud_pb2.LoadModelRequest(model_dir=str(SHIPPED)), timeout=10),
+        stub("node").RollBackModel(fraud_pb2.RollBackModelRequest(), timeout=10),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub("operator").RollBackModel(fraud_pb2.RollBackModelRequest(), timeout=10)
+    assert "no model to roll back to" in str(caught.value.details())
+
+
+def another_model(folder: Path) -> Path:
+    source = {"source": "test", "customers": 800, "days": 25, "seed": 2}
+    train(simulate(800, 25, 2), source, 2, folder, QUICK, lambda _: None)
+    return folder
 
 
 @pytest.mark.parametrize(

@@ -102,11 +102,19 @@ class GetModelResponse(_message.Message):
     MODEL_SHA256_FIELD_NUMBER: _builtins.int
     HOLD_THRESHOLD_FIELD_NUMBER: _builtins.int
     REFUSE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    CHALLENGER_SHA256_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SHA256_FIELD_NUMBER: _builtins.int
     model_version: _builtins.int
     feature_schema: _builtins.int
     model_sha256: _builtins.str
     hold_threshold: _builtins.float
+    """the probability from which a payment of 1,000 major units is held"""
     refuse_threshold: _builtins.float
+    """no longer set: decisions follow expected cost"""
+    challenger_sha256: _builtins.str
+    """scores the same batches, is never acted on; empty = none"""
+    previous_sha256: _builtins.str
+    """what a roll-back takes into use; empty = none"""
     @_builtins.property
     def feature_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -118,11 +126,89 @@ class GetModelResponse(_message.Message):
         model_sha256: _builtins.str = ...,
         hold_threshold: _builtins.float = ...,
         refuse_threshold: _builtins.float = ...,
+        challenger_sha256: _builtins.str = ...,
+        previous_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature_names", b"feature_names", "feature_schema", b"feature_schema", "hold_threshold", b"hold_threshold", "model_sha256", b"model_sha256", "model_version", b"model_version", "refuse_threshold", b"refuse_threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenger_sha256", b"challenger_sha256", "feature_names", b"feature_names", "feature_schema", b"feature_schema", "hold_threshold", b"hold_threshold", "model_sha256", b"model_sha256", "model_version", b"model_version", "previous_sha256", b"previous_sha256", "refuse_threshold", b"refuse_threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class LoadModelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_DIR_FIELD_NUMBER: _builtins.int
+    AS_CHALLENGER_FIELD_NUMBER: _builtins.int
+    model_dir: _builtins.str
+    """a folder on the sidecar's machine"""
+    as_challenger: _builtins.bool
+    def __init__(
+        self,
+        *,
+        model_dir: _builtins.str = ...,
+        as_challenger: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_challenger", b"as_challenger", "model_dir", b"model_dir"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelRequest: _TypeAlias = LoadModelRequest  # noqa: Y015
+
+@_typing.final
+class LoadModelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_SHA256_FIELD_NUMBER: _builtins.int
+    model_sha256: _builtins.str
+    def __init__(
+        self,
+        *,
+        model_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_sha256", b"model_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelResponse: _TypeAlias = LoadModelResponse  # noqa: Y015
+
+@_typing.final
+class RollBackModelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollBackModelRequest: _TypeAlias = RollBackModelRequest  # noqa: Y015
+
+@_typing.final
+class RollBackModelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_SHA256_FIELD_NUMBER: _builtins.int
+    model_sha256: _builtins.str
+    def __init__(
+        self,
+        *,
+        model_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_sha256", b"model_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollBackModelResponse: _TypeAlias = RollBackModelResponse  # noqa: Y015

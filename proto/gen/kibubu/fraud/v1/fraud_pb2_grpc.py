@@ -45,6 +45,16 @@ class FraudServiceStub:
                 request_serializer=kibubu_dot_fraud_dot_v1_dot_fraud__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=kibubu_dot_fraud_dot_v1_dot_fraud__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/kibubu.fraud.v1.FraudService/LoadModel',
+                request_serializer=kibubu_dot_fraud_dot_v1_dot_fraud__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=kibubu_dot_fraud_dot_v1_dot_fraud__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.RollBackModel = channel.unary_unary(
+                '/kibubu.fraud.v1.FraudService/RollBackModel',
+                request_serializer=kibubu_dot_fraud_dot_v1_dot_fraud__pb2.RollBackModelRequest.SerializeToString,
+                response_deserializer=kibubu_dot_fraud_dot_v1_dot_fraud__pb2.RollBackModelResponse.FromString,
+                _registered_method=True)
 
 
 class FraudServiceServicer:
@@ -63,6 +73,21 @@ class FraudServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LoadModel(self, request, context):
+        """For operators: take a model into use, or have it score in the shadow of the one in use. It is checked first (schema,
+        golden rows); one that does not pass changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBackModel(self, request, context):
+        """For operators: the model that was in use before, at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FraudServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +100,16 @@ def add_FraudServiceServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=kibubu_dot_fraud_dot_v1_dot_fraud__pb2.GetModelRequest.FromString,
                     response_serializer=kibubu_dot_fraud_dot_v1_dot_fraud__pb2.GetModelResponse.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=kibubu_dot_fraud_dot_v1_dot_fraud__pb2.LoadModelRequest.FromString,
+                    response_serializer=kibubu_dot_fraud_dot_v1_dot_fraud__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'RollBackModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBackModel,
+                    request_deserializer=kibubu_dot_fraud_dot_v1_dot_fraud__pb2.RollBackModelRequest.FromString,
+                    response_serializer=kibubu_dot_fraud_dot_v1_dot_fraud__pb2.RollBackModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -132,6 +167,60 @@ class FraudService:
             '/kibubu.fraud.v1.FraudService/GetModel',
             kibubu_dot_fraud_dot_v1_dot_fraud__pb2.GetModelRequest.SerializeToString,
             kibubu_dot_fraud_dot_v1_dot_fraud__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.fraud.v1.FraudService/LoadModel',
+            kibubu_dot_fraud_dot_v1_dot_fraud__pb2.LoadModelRequest.SerializeToString,
+            kibubu_dot_fraud_dot_v1_dot_fraud__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBackModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.fraud.v1.FraudService/RollBackModel',
+            kibubu_dot_fraud_dot_v1_dot_fraud__pb2.RollBackModelRequest.SerializeToString,
+            kibubu_dot_fraud_dot_v1_dot_fraud__pb2.RollBackModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

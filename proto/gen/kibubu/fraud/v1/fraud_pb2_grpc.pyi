@@ -35,6 +35,12 @@ class FraudServiceStub:
     def __new__(cls, channel: _aio.Channel) -> FraudServiceAsyncStub: ...
     Score: _grpc.UnaryUnaryMultiCallable[_fraud_pb2.ScoreRequest, _fraud_pb2.ScoreResponse]
     GetModel: _grpc.UnaryUnaryMultiCallable[_fraud_pb2.GetModelRequest, _fraud_pb2.GetModelResponse]
+    LoadModel: _grpc.UnaryUnaryMultiCallable[_fraud_pb2.LoadModelRequest, _fraud_pb2.LoadModelResponse]
+    """For operators: take a model into use, or have it score in the shadow of the one in use. It is checked first (schema,
+    golden rows); one that does not pass changes nothing.
+    """
+    RollBackModel: _grpc.UnaryUnaryMultiCallable[_fraud_pb2.RollBackModelRequest, _fraud_pb2.RollBackModelResponse]
+    """For operators: the model that was in use before, at once."""
 
 @_typing.type_check_only
 class FraudServiceAsyncStub(FraudServiceStub):
@@ -43,6 +49,12 @@ class FraudServiceAsyncStub(FraudServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Score: _aio.UnaryUnaryMultiCallable[_fraud_pb2.ScoreRequest, _fraud_pb2.ScoreResponse]  # type: ignore[assignment]
     GetModel: _aio.UnaryUnaryMultiCallable[_fraud_pb2.GetModelRequest, _fraud_pb2.GetModelResponse]  # type: ignore[assignment]
+    LoadModel: _aio.UnaryUnaryMultiCallable[_fraud_pb2.LoadModelRequest, _fraud_pb2.LoadModelResponse]  # type: ignore[assignment]
+    """For operators: take a model into use, or have it score in the shadow of the one in use. It is checked first (schema,
+    golden rows); one that does not pass changes nothing.
+    """
+    RollBackModel: _aio.UnaryUnaryMultiCallable[_fraud_pb2.RollBackModelRequest, _fraud_pb2.RollBackModelResponse]  # type: ignore[assignment]
+    """For operators: the model that was in use before, at once."""
 
 class FraudServiceServicer(metaclass=_abc_1.ABCMeta):
     """The sidecar: one call scores everything that the leader is about to propose."""
@@ -60,5 +72,23 @@ class FraudServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fraud_pb2.GetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fraud_pb2.GetModelResponse, _abc.Awaitable[_fraud_pb2.GetModelResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def LoadModel(
+        self,
+        request: _fraud_pb2.LoadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fraud_pb2.LoadModelResponse, _abc.Awaitable[_fraud_pb2.LoadModelResponse]]:
+        """For operators: take a model into use, or have it score in the shadow of the one in use. It is checked first (schema,
+        golden rows); one that does not pass changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def RollBackModel(
+        self,
+        request: _fraud_pb2.RollBackModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fraud_pb2.RollBackModelResponse, _abc.Awaitable[_fraud_pb2.RollBackModelResponse]]:
+        """For operators: the model that was in use before, at once."""
 
 def add_FraudServiceServicer_to_server(servicer: FraudServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

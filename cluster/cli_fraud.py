@@ -1,0 +1,144 @@
+"""`kibubu fraud`: the model's commands and the analyst's. Their parts are imported when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from cluster.calls import CallError, operator_caller
+from cluster.certificates import CertificateError
+from cluster.layout import LayoutError, layout_from_environment
+
+_EXPECTED = (CallError, CertificateError, LayoutError)
+
+
+@click.group()
+def fraud() -> None:
+    """The fraud model."""
+
+
+@fraud.command("evaluate")
+@click.option("--data", type=click.Path(path_type=Path), help="A history (Parquet); without it one is simulated.")
+@click.option("--customers", type=click.IntRange(200, 1_000_000), default=10_000, show_default=True, help="Simulated.")
+@click.option("--days", type=click.IntRange(10, 3_650), default=60, show_default=True, help="Simulated.")
+@click.option("--seed", type=int, default=11, show_default=True)
+@click.option("--leave-one-out/--no-leave-one-out", default=True, help="Train once more without each kind of fraud.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("fraud-report"), show_default=True)
+def evaluate_model(
+    *, data: Path | None, customers: int, days: int, seed: int, leave_one_out: bool, output: Path
+) -> None:
+    """The model against rules alone, logistic regression and LightGBM, on the same days: a table and an HTML report."""
+    from fraud.commands import evaluate
+
+    try:
+        header, *rows = evaluate(data, customers, days, seed, output, click.echo, leave_one_out=leave_one_out)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=120).print(table)
+
+
+@fraud.command("simulate")
+@click.option("--customers", type=click.IntRange(200, 5_000_000), default=20_000, show_default=True)
+@click.option("--days", type=click.IntRange(10, 3_650), default=60, show_default=True)
+@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=Path("history.parquet"), show_default=True)
+def simulate_town(*, customers: int, days: int, seed: int, output: Path) -> None:
+    """A town of mobile-money users with ten kinds of fraud in it, as Parquet for `train` and `evaluate`."""
+    from fraud.commands import simulate_to
+
+    try:
+        simulate_to(output, customers, days, seed, click.echo)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@fraud.command("train")
+@click.option("--data", type=click.Path(path_type=Path), help="A history to learn from; without it one is simulated.")
+@click.option("--format", "form", type=click.Choice(["kibubu", "paysim"]), default="kibubu", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=Path("fraud-model"), show_default=True)
+@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--customers", type=click.IntRange(200, 1_000_000), default=20_000, show_default=True, help="Simulated.")
+@click.option("--days", type=click.IntRange(10, 3_650), default=60, show_default=True, help="Simulated.")
+@click.option("--allow-leaky", is_flag=True, help="Train although one feature alone gives fraud away.")
+def train_model(
+    *, data: Path | None, form: str, output: Path, seed: int, customers: int, days: int, allow_leaky: bool
+) -> None:
+    """Learn from the earlier time, report on the later, write the model with its card.
+
+    Without --data the history is simulated; the defaults make the shipped model again."""
+    from fraud.commands import train_kibubu, train_paysim
+
+    try:
+        if form == "paysim":
+            if data is None:
+                raise click.UsageError("--format paysim needs --data FILE")
+            train_paysim(data, output, seed, click.echo, allow_leaky=allow_leaky)
+        else:
+            train_kibubu(data, customers, days, seed, output, click.echo, allow_leaky=allow_leaky)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@fraud.command()
+@click.option("--size", type=click.IntRange(1, 500), default=50, show_default=True)
+def queue(*, size: int) -> None:
+    """The payments that are held, oldest first."""
+    from cluster import review
+
+    try:
+        with operator_caller(layout_from_environment()) as caller:
+            table, total = review.queue(caller, size)
+    except _EXPECTED as error:
+        raise click.ClickException(str(error)) from error
+    Console(width=180).print(table)
+    click.echo(f"{total} waiting")
+
+
+@fraud.command()
+@click.argument("payment")
+def show(*, payment: str) -> None:
+    """A held payment: why it is held, and what both accounts did before."""
+    from cluster import review
+
+    try:
+        with operator_caller(layout_from_environment()) as caller:
+            shown = review.show(caller, review.payment_id_of(payment))
+    except _EXPECTED as error:
+        raise click.ClickException(str(error)) from error
+    Console(width=140).print(shown, highlight=False, markup=False)
+
+
+@fraud.command()
+@click.argument("payment")
+@click.option("--analyst", help="Who decides; without it the user's name.")
+def release(*, payment: str, analyst: str | None) -> None:
+    """Let a held payment go where it was sent."""
+    _decide(payment, analyst, release=True)
+
+
+@fraud.command()
+@click.argument("payment")
+@click.option("--analyst", help="Who decides; without it the user's name.")
+def refuse(*, payment: str, analyst: str | None) -> None:
+    """Leave a held payment's money with the payer."""
+    _decide(payment, analyst, release=False)
+
+
+def _decide(payment: str, analyst: str | None, *, release: bool) -> None:
+    from kibubu.review.v1 import review_pb2
+
+    from cluster import review
+
+    verdict = review_pb2.VERDICT_RELEASE if release else review_pb2.VERDICT_REFUSE
+    try:
+        with operator_caller(layout_from_environment()) as caller:
+            name = review.analyst_name(analyst)
+            click.echo(review.decide(caller, review.payment_id_of(payment), verdict, name))
+    except _EXPECTED as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,121 @@
+"""Held payments as an analyst sees them, from the leader's applied state: what waits, who is in it, what they did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kibubu.review.v1 import review_pb2
+
+from node.ledger import kernel
+from node.ledger.columns import Column
+from node.ledger.features import FEATURE_NAMES
+from node.ledger.records import TransferFlag, leg_id
+from node.ledger.statuses import PaymentStatus, TransferCode
+from node.payments.plan import HOLD_TIMEOUT_S, VERDICT_LEG
+from node.payments.tariffs import Tariffs
+from node.service.limits import REVIEW_HISTORY_MAX
+from node.storage.ledger_store import LedgerStore, StoredPayment, StoredTransfer
+
+_STATES = {
+    kernel.POSTED: review_pb2.REVIEW_STATE_RELEASED,
+    kernel.VOIDED: review_pb2.REVIEW_STATE_REFUSED,
+    kernel.EXPIRED: review_pb2.REVIEW_STATE_EXPIRED,
+}
+_PRINCIPALS = (TransferCode.PRINCIPAL, TransferCode.AIRTIME)
+
+
+class ReviewBook:
+    def __init__(self, store: LedgerStore, tariffs: Tariffs) -> None:
+        self._store = store
+        self._tariffs = tariffs
+
+    def waiting(self, limit: int) -> tuple[list[review_pb2.HeldPayment], int]:
+        """The oldest, and how many wait in all. Pending transfers that no payment made are not an analyst's."""
+        references = self._store.waiting_references(_PRINCIPALS)
+        found = []
+        for reference in references[:limit]:
+            stored = self._store.transfer_at(reference)
+            payment = self._held(int(stored.record["group_id_hi"]) << 64 | int(stored.record["group_id_lo"]))
+            if payment is not None:
+                found.append(self.describe(payment))
+        return found, len(references)
+
+    def _held(self, payment_id: int) -> StoredPayment | None:
+        stored = self._store.lookup_payment(payment_id) if payment_id else None
+        if stored is None or int(stored.record["status"]) != PaymentStatus.HELD_FOR_REVIEW:
+            return None
+        return stored if len(stored.legs) and not int(stored.legs[0]["status"]) else None
+
+    def held(self, payment_id: int) -> StoredPayment | None:
+        """A payment that was held and whose money was reserved, whatever became of it since."""
+        return self._held(payment_id)
+
+    def state(self, stored: StoredPayment) -> review_pb2.ReviewState.ValueType:
+        reference = stored.position << 16 | int(stored.record["first_transfer"])
+        return _STATES.get(self._store.pending_end(reference), review_pb2.REVIEW_STATE_WAITING)
+
+    def describe(self, stored: StoredPayment) -> review_pb2.HeldPayment:
+        record = stored.record
+        payment_id = int(record["id_hi"]) << 64 | int(record["id_lo"])
+        version = int(record["model_version"])
+        reasons = (int(record[name]) for name in ("reason_1", "reason_2", "reason_3"))
+        verdict = self._store.lookup_transfer(leg_id(payment_id, VERDICT_LEG))
+        return review_pb2.HeldPayment(
+            payment_id=payment_id.to_bytes(16, "big"),
+            state=self.state(stored),
+            held_time_ns=stored.timestamp_ns,
+            expire_time_ns=stored.timestamp_ns + HOLD_TIMEOUT_S * 1_000_000_000,
+            kind=int(record["kind"]),
+            payer=self._party(int(record["payer_account"])),
+            payee=self._party(int(record["payee_account"])),
+            amount_minor=int(record["amount_minor"]),
+            fee_minor=int(record["fee_minor"]),
+            currency=self._tariffs.currency_of(int(record["ledger"])),
+            decision=int(record["decision"]),
+            score_ppm=int(record["score_ppm"]),
+            model_version=f"{version:08x}" if version else "",
+            reasons=[FEATURE_NAMES[reason - 1] for reason in reasons if 0 < reason <= len(FEATURE_NAMES)],
+            analyst=_analyst(verdict) if verdict is not None and not int(verdict.outcome["status"]) else "",
+        )
+
+    def _party(self, account: int) -> review_pb2.Party:
+        row, profile = self._store.columns[account].copy(), self._store.profile(account)
+        balance_minor = int(row[Column.CREDITS_POSTED] - row[Column.DEBITS_POSTED])
+        return review_pb2.Party(
+            account_number=account,
+            name=profile.name if profile is not None else "",
+            handle=next((value for _, value in profile.handles), "") if profile is not None else "",
+            balance_minor=balance_minor,
+            available_minor=balance_minor - int(row[Column.DEBITS_PENDING]),
+            create_time_ns=int(row[Column.CREATED_NS]),
+        )
+
+    def history(self, account: int) -> list[review_pb2.HistoryItem]:
+        """What a person did, newest first: fees and duties, and the ends of pending transfers, are left out."""
+        page = self._store.statement(account, 0, REVIEW_HISTORY_MAX)
+        return [
+            self._item(stored, account)
+            for stored in page
+            if int(stored.record["code"]) not in (TransferCode.FEE, TransferCode.EXCISE_DUTY, TransferCode.COMMISSION)
+            and not int(stored.record["flags"]) & (TransferFlag.POST | TransferFlag.VOID)
+        ]
+
+    def _item(self, stored: StoredTransfer, account: int) -> review_pb2.HistoryItem:
+        record, outcome = stored.record, stored.outcome
+        is_debit = int(record["debit_account"]) == account
+        other = int(record["credit_account" if is_debit else "debit_account"])
+        profile = self._store.profile(other)
+        return review_pb2.HistoryItem(
+            timestamp_ns=stored.timestamp_ns,
+            amount_minor=int(record["amount_minor"]),
+            is_debit=is_debit,
+            other_account=other,
+            other_name=profile.name if profile is not None else "",
+            balance_after_minor=int(outcome["debit_balance_minor" if is_debit else "credit_balance_minor"]),
+            is_pending=bool(int(record["flags"]) & TransferFlag.PENDING),
+        )
+
+
+def _analyst(verdict: StoredTransfer) -> str:
+    narrative: Any = verdict.record["narrative"]
+    return bytes(narrative).rstrip(b"\0").decode("utf-8", "replace").partition(":")[2]

@@ -1,0 +1,88 @@
+"""ReviewService: an analyst releases or refuses what the fraud check has held; the verdict goes through the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kibubu.review.v1 import review_pb2, review_pb2_grpc
+
+from node.ledger.statuses import Status
+from node.payments.plan import pack_verdict
+from node.service.admission import Admission
+from node.service.codec import id_from_bytes, status_name
+from node.service.errors import InvalidRequestError
+from node.service.guard import Guard
+from node.service.limits import ANALYST_BYTES_MAX, REVIEW_PAGE_DEFAULT, REVIEW_PAGE_MAX
+from node.service.reads import ReadBarrier
+from node.service.review_book import ReviewBook
+
+_DONE = {
+    review_pb2.VERDICT_RELEASE: review_pb2.REVIEW_STATE_RELEASED,
+    review_pb2.VERDICT_REFUSE: review_pb2.REVIEW_STATE_REFUSED,
+}
+
+
+class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
+    def __init__(self, book: ReviewBook, admission: Admission, barrier: ReadBarrier, guard: Guard) -> None:
+        self._book = book
+        self._admission = admission
+        self._barrier = barrier
+        self._guard = guard
+
+    async def ListHeldPayments(  # noqa: N802
+        self, request: review_pb2.ListHeldPaymentsRequest, context: Any
+    ) -> review_pb2.ListHeldPaymentsResponse:
+        async with self._guard.call("ListHeldPayments", context):
+            if request.page_size > REVIEW_PAGE_MAX:
+                raise InvalidRequestError(f"page_size: at most {REVIEW_PAGE_MAX}, is {request.page_size}")
+            await self._barrier()
+            payments, total = self._book.waiting(request.page_size or REVIEW_PAGE_DEFAULT)
+            return review_pb2.ListHeldPaymentsResponse(payments=payments, waiting_total=total)
+
+    async def GetHeldPayment(  # noqa: N802
+        self, request: review_pb2.GetHeldPaymentRequest, context: Any
+    ) -> review_pb2.GetHeldPaymentResponse:
+        async with self._guard.call("GetHeldPayment", context):
+            payment_id = id_from_bytes(request.payment_id, "payment_id")
+            await self._barrier()
+            stored = self._book.held(payment_id)
+            if stored is None:
+                return review_pb2.GetHeldPaymentResponse(found=False)
+            return review_pb2.GetHeldPaymentResponse(
+                found=True,
+                payment=self._book.describe(stored),
+                payer_history=self._book.history(int(stored.record["payer_account"])),
+                payee_history=self._book.history(int(stored.record["payee_account"])),
+            )
+
+    async def DecideHeldPayment(  # noqa: N802
+        self, request: review_pb2.DecideHeldPaymentRequest, context: Any
+    ) -> review_pb2.DecideHeldPaymentResponse:
+        async with self._guard.call("DecideHeldPayment", context, leader_only=True):
+            payment_id = id_from_bytes(request.payment_id, "payment_id")
+            if request.verdict not in _DONE:
+                raise InvalidRequestError("verdict: must be release or refuse")
+            analyst = _analyst(request.analyst)
+            await self._barrier()
+            stored = self._book.held(payment_id)
+            if stored is None:
+                raise InvalidRequestError("payment_id: no held payment has this id")
+            release = request.verdict == review_pb2.VERDICT_RELEASE
+            transfers = pack_verdict(payment_id, len(stored.legs), analyst, release=release)
+            applied = await self._admission.submit(transfers=transfers)
+            first = applied.replies[0]
+            status = Status(int(first["status"]))
+            return review_pb2.DecideHeldPaymentResponse(
+                status=status,
+                status_name=status_name(status),
+                state=_DONE[request.verdict] if status is Status.OK else self._book.state(stored),
+                duplicate=bool(int(first["flags"])),
+                position=int(first["position"]),
+            )
+
+
+def _analyst(name: str) -> bytes:
+    raw = name.encode()
+    if not 1 <= len(raw) <= ANALYST_BYTES_MAX or not name.isprintable() or not name.strip():
+        raise InvalidRequestError(f"analyst: must be 1 to {ANALYST_BYTES_MAX} printable bytes")
+    return raw

@@ -1,0 +1,205 @@
+"""Held payments over real gRPC on the real ledger: the queue, the story behind one, a verdict that counts once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from kibubu.payments.v1 import payments_pb2
+from kibubu.review.v1 import review_pb2, review_pb2_grpc
+from prometheus_client import CollectorRegistry
+
+from cluster.certificates import ensure_certificates, tls_paths
+from node.ledger.columns import Column
+from node.ledger.entry import encode_entry
+from node.ledger.statuses import FraudDecision, PaymentStatus
+from node.payments.plan import HOLD_TIMEOUT_S
+from node.payments.tariffs import load_tariffs
+from node.service.admission import Admission
+from node.service.fraud_client import FraudClient
+from node.service.guard import Guard
+from node.service.metrics import NodeMetrics
+from node.service.payment_book import PaymentBook
+from node.service.payment_desk import PaymentDesk
+from node.service.reads import ReadBarrier
+from node.service.review_book import ReviewBook
+from node.service.review_servicer import ReviewServicer
+from tests.service.one_node import PIN, PIN_KEY, START_NS, OneNode
+
+AMOUNT = 300_000  # above what passes when the sidecar does not answer
+RELEASE, REFUSE = review_pb2.VERDICT_RELEASE, review_pb2.VERDICT_REFUSE
+
+
+class Office:
+    """A leader whose sidecar is down, and an analyst with a stub."""
+
+    def __init__(self, node: OneNode, certificates: Path) -> None:
+        self.node, self.people = node, node.people()
+        metrics, tariffs = NodeMetrics(CollectorRegistry()), load_tariffs()
+        own = tls_paths(certificates, "node", "n1")
+        self.fraud = FraudClient("127.0.0.1:1", own.ca, own.cert, own.key, 200, metrics)
+        admission = Admission(node, metrics, leader_address=lambda: "", time_ns=lambda: START_NS)
+        self.book = PaymentBook(node.store, tariffs, PIN_KEY, lambda: START_NS)
+        self.desk = PaymentDesk(
+            self.book, admission, self.fraud, metrics, unscored_allow_max_minor=100_000, time_ns=lambda: START_NS
+        )
+        guard = Guard(node, metrics, lambda: "")
+        barrier = ReadBarrier(node, lambda: "")
+        self.servicer = ReviewServicer(ReviewBook(node.store, tariffs), admission, barrier, guard)
+        self.stub: Any = None
+
+    async def hold(self, number: int, payer: str = "254712000001", payee: str = "0712000002") -> bytes:
+        payment = payments_pb2.Payment(
+            kind=payments_pb2.PAYMENT_KIND_SEND_MONEY, payer_msisdn=payer, payee=payee, amount_minor=AMOUNT,
+            currency="KES",
+        )  # fmt: skip
+        draft = self.book.draft(number, payment)
+        assert not isinstance(draft, PaymentStatus)
+        outcome = await self.desk.decide(draft, PIN)
+        assert outcome.status_name == "held_for_review"
+        return number.to_bytes(16, "big")
+
+    def balance(self, name: str) -> tuple[int, int]:
+        """(balance, of it reserved)"""
+        row = self.node.store.columns[self.people[name]]
+        return int(row[Column.CREDITS_POSTED] - row[Column.DEBITS_POSTED]), int(row[Column.DEBITS_PENDING])
+
+    async def queue(self, size: int = 0) -> review_pb2.ListHeldPaymentsResponse:
+        return await self.stub.ListHeldPayments(review_pb2.ListHeldPaymentsRequest(page_size=size), timeout=10)
+
+    async def get(self, payment_id: bytes) -> review_pb2.GetHeldPaymentResponse:
+        return await self.stub.GetHeldPayment(review_pb2.GetHeldPaymentRequest(payment_id=payment_id), timeout=10)
+
+    async def decide(self, payment_id: bytes, verdict: Any, analyst: str = "amina") -> Any:
+        request = review_pb2.DecideHeldPaymentRequest(payment_id=payment_id, verdict=verdict, analyst=analyst)
+        return await self.stub.DecideHeldPayment(request, timeout=10)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificates")
+    ensure_certificates(folder, [("node", "n1")])
+    return folder
+
+
+@pytest.fixture
+async def office(tmp_path: Path, certificates: Path) -> AsyncIterator[Office]:
+    node = OneNode(tmp_path)
+    office = Office(node, certificates)
+    server = grpc.aio.server()
+    review_pb2_grpc.add_ReviewServiceServicer_to_server(office.servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        office.stub = review_pb2_grpc.ReviewServiceStub(channel)
+        yield office
+    await server.stop(None)
+    await office.fraud.close()
+    node.store.close()
+
+
+async def test_the_queue_shows_who_waits_and_why(office: Office) -> None:
+    assert (await office.queue()).waiting_total == 0
+    ids = [await office.hold(number) for number in (7, 8)]
+    ids.append(await office.hold(9, "254712000002", "0712000003"))
+    answer = await office.queue(2)
+    assert (answer.waiting_total, [held.payment_id for held in answer.payments]) == (3, ids[:2])
+    held = answer.payments[0]
+    assert (held.payer.name, held.payer.handle, held.payee.name) == ("Wanjiku", "254712000001", "Otieno")
+    assert (held.amount_minor, held.currency, held.decision) == (AMOUNT, "KES", FraudDecision.HOLD_UNSCORED)
+    assert held.expire_time_ns - held.held_time_ns == HOLD_TIMEOUT_S * 10**9
+    assert held.state == review_pb2.REVIEW_STATE_WAITING
+
+
+async def test_a_release_moves_the_money_and_the_fee_once(office: Office) -> None:
+    payment_id = await office.hold(7)
+    reserved = office.balance("wanjiku")
+    assert reserved[0] == 1_000_000
+    assert reserved[1] > AMOUNT
+    first = await office.decide(payment_id, RELEASE)
+    assert (first.status, first.state, first.duplicate) == (0, review_pb2.REVIEW_STATE_RELEASED, False)
+    assert office.balance("wanjiku") == (1_000_000 - reserved[1], 0)
+    assert office.balance("otieno") == (1_000_000 + AMOUNT, 0)
+    assert office.balance("fees")[0] + office.balance("excise")[0] == reserved[1] - AMOUNT
+    again = await office.decide(payment_id, RELEASE)
+    assert (again.status, again.duplicate, again.position) == (0, True, first.position)
+    for verdict, analyst in ((REFUSE, "amina"), (RELEASE, "baraka")):
+        other = await office.decide(payment_id, verdict, analyst)
+        assert other.status_name == "id_used_for_another_transfer"
+        assert other.state == review_pb2.REVIEW_STATE_RELEASED
+    assert office.balance("otieno") == (1_000_000 + AMOUNT, 0)
+    shown = (await office.get(payment_id)).payment
+    assert (shown.state, shown.analyst) == (review_pb2.REVIEW_STATE_RELEASED, "amina")
+    assert (await office.queue()).waiting_total == 0
+
+
+async def test_a_refusal_leaves_the_money_with_the_payer(office: Office) -> None:
+    payment_id = await office.hold(7)
+    assert (await office.decide(payment_id, REFUSE)).state == review_pb2.REVIEW_STATE_REFUSED
+    assert office.balance("wanjiku") == (1_000_000, 0)
+    assert office.balance("otieno") == (1_000_000, 0)
+    assert (await office.get(payment_id)).payment.state == review_pb2.REVIEW_STATE_REFUSED
+
+
+async def test_nobody_decides_in_time(office: Office) -> None:
+    payment_id = await office.hold(7)
+    office.node.write(encode_entry(START_NS + (HOLD_TIMEOUT_S + 1) * 10**9, transfers=b""))
+    assert (await office.queue()).waiting_total == 0
+    assert (await office.get(payment_id)).payment.state == review_pb2.REVIEW_STATE_EXPIRED
+    late = await office.decide(payment_id, RELEASE)
+    assert late.status != 0
+    assert late.state == review_pb2.REVIEW_STATE_EXPIRED
+    assert office.balance("wanjiku") == (1_000_000, 0)
+    assert (await office.get(payment_id)).payment.analyst == ""
+
+
+async def test_the_story_of_both_accounts(office: Office) -> None:
+    await office.hold(7)
+    payment_id = await office.hold(8)
+    answer = await office.get(payment_id)
+    assert answer.found
+    assert [(item.is_debit, item.is_pending, item.amount_minor) for item in answer.payer_history] == [
+        (True, True, AMOUNT), (True, True, AMOUNT), (False, False, 1_000_000),
+    ]  # fmt: skip
+    assert [item.other_name for item in answer.payee_history][:2] == ["Wanjiku", "Wanjiku"]
+    assert not (await office.get(b"\x01" * 16)).found
+
+
+@pytest.mark.parametrize(
+    ("payment_id", "verdict", "analyst", "complaint"),
+    [
+        (b"short", RELEASE, "amina", "payment_id: must be 16 bytes"),
+        (b"\x01" * 16, RELEASE, "amina", "payment_id: no held payment has this id"),
+        (b"\x01" * 16, 0, "amina", "verdict: must be release or refuse"),
+        (b"\x01" * 16, RELEASE, "", "analyst: must be 1 to 20 printable bytes"),
+        (b"\x01" * 16, RELEASE, "x" * 21, "analyst: must be 1 to 20 printable bytes"),
+        (b"\x01" * 16, RELEASE, "a\nb", "analyst: must be 1 to 20 printable bytes"),
+    ],
+)
+async def test_a_bad_verdict_names_its_field(
+    office: Office, payment_id: bytes, verdict: Any, analyst: str, complaint: str
+) -> None:
+    proposed = office.node.proposed
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await office.decide(payment_id, verdict, analyst)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert complaint in str(caught.value.details())
+    with pytest.raises(grpc.aio.AioRpcError, match="page_size: at most 500"):
+        await office.queue(501)
+    assert office.node.proposed == proposed
+
+
+async def test_an_ordinary_payment_is_not_an_analysts(office: Office) -> None:
+    draft = office.book.draft(
+        5,
+        payments_pb2.Payment(
+            kind=payments_pb2.PAYMENT_KIND_SEND_MONEY, payer_msisdn="254712000001", payee="0712000002",
+            amount_minor=50_000, currency="KES",
+        ),
+    )  # fmt: skip
+    assert not isinstance(draft, PaymentStatus)
+    assert (await office.desk.decide(draft, PIN)).status_name == "ok"
+    assert not (await office.get((5).to_bytes(16, "big"))).found
