@@ -34,7 +34,7 @@ class Budget:
     )
 
 
-QUICK = Budget(trees_max=200, seeds=1, settings=((6, 0.08, 6.0, 0.7),))
+QUICK = Budget(trees_max=60, seeds=1, settings=((5, 0.2, 6.0, 0.7),))
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,14 +46,14 @@ def _squeezed(rows: Rows) -> Rows:
 
 def logistic_regression(rows: Rows, labels: Labels, seed: int) -> Scorer:
     scaler = StandardScaler().fit(_squeezed(rows))
-    model = LogisticRegression(max_iter=300, random_state=seed).fit(scaler.transform(_squeezed(rows)), labels)
+    model = LogisticRegression(max_iter=150, random_state=seed).fit(scaler.transform(_squeezed(rows)), labels)
     return lambda more: np.asarray(model.predict_proba(scaler.transform(_squeezed(more)))[:, 1], dtype=np.float64)
 
 
 def light_gbm(rows: Rows, labels: Labels, seed: int) -> Scorer:
     model: Any = LGBMClassifier(
-        n_estimators=200, num_leaves=31, learning_rate=0.05, min_child_samples=40, subsample=0.8, subsample_freq=1,
-        colsample_bytree=0.7, random_state=seed, n_jobs=2, deterministic=True, force_row_wise=True, verbose=-1,
+        n_estimators=150, num_leaves=31, learning_rate=0.05, min_child_samples=40, subsample=0.8, subsample_freq=1,
+        colsample_bytree=0.7, random_state=seed, n_jobs=1, deterministic=True, force_row_wise=True, verbose=-1,
     )  # fmt: skip
     model.fit(rows, labels)
     return lambda more: np.asarray(model.booster_.predict(more), dtype=np.float64)

@@ -250,7 +250,9 @@ class PaymentDesk:
             self._metrics.fraud_decisions.labels(made.name.lower()).inc(count)
 
     async def _scores(self, fraud: FraudClient, drafts: list[Draft], now_ns: int) -> Scores | None:
-        in_flight = _as_payments([draft for drafts in self._in_flight.values() for draft in drafts if draft.moves_money])
+        in_flight = _as_payments(
+            [draft for drafts in self._in_flight.values() for draft in drafts if draft.moves_money]
+        )
         rows = extract_in_order(self._book.columns, in_flight, _as_payments(drafts), now_ns)
         started_at = time.perf_counter()
         scores = await fraud.score(rows)

@@ -19,7 +19,7 @@ from node.ledger.features import FEATURE_NAMES
 
 def test_the_command_compares_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fraud.commands.EVALUATION_BUDGET", QUICK)
-    arguments = ["--customers", "1500", "--days", "20", "--no-leave-one-out", "--output", str(tmp_path)]
+    arguments = ["--customers", "1000", "--days", "15", "--no-leave-one-out", "--output", str(tmp_path)]
     result = CliRunner().invoke(main, ["fraud", "evaluate", *arguments])
     assert result.exit_code == 0, result.output
     for name in (*RIVALS, "CatBoost"):
@@ -44,7 +44,7 @@ def test_probabilities_that_hold_still_hold_when_fraud_is_rarer() -> None:
 
 
 def test_every_rival_learns() -> None:
-    town = simulate(1_500, 20, 4)
+    town = simulate(800, 15, 4)
     rows, labels = town.features, town.fraud
     for name, train in RIVALS.items():
         scores = train(rows, labels, 1)(rows)
