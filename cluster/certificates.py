@@ -22,6 +22,7 @@ TRUST_DOMAIN = "kibubu"
 ROLES = ("edge", "operator", "node", "fraud", "prometheus")
 SERVER_NAMES = ("localhost", "kibubu")
 PIN_KEY_BYTES = 32
+SESSION_KEY_BYTES = 32
 _VALID_DAYS = 825
 _RENEW_BEFORE = datetime.timedelta(days=30)
 _CLOCK_SKEW = datetime.timedelta(hours=1)
@@ -60,6 +61,12 @@ def ensure_certificates(folder: Path, wanted: list[tuple[str, str]]) -> None:
 def ensure_pin_key(path: Path) -> None:
     if not path.exists():
         write_secret(path, secrets.token_bytes(PIN_KEY_BYTES))
+
+
+def ensure_session_key(path: Path) -> None:
+    """Seals what the USSD edge keeps of a session; edges that share sessions share it."""
+    if not path.exists():
+        write_secret(path, secrets.token_bytes(SESSION_KEY_BYTES))
 
 
 def write_secret(path: Path, content: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cluster.certificates import ensure_certificates, ensure_pin_key, tls_paths
+from cluster.certificates import ensure_certificates, ensure_pin_key, ensure_session_key, tls_paths
 from cluster.layout import CLUSTER_ID, EDGE, FRAUD, NODE_IDS, PROMETHEUS, Layout
 
 OPERATOR = "operator"
@@ -13,6 +13,9 @@ FRAUD_DEADLINE_MS = 50
 UNSCORED_ALLOW_MAX_MINOR = 100_000  # KES 1,000.00
 CURRENCY = "KES"
 SERVICE_CODE = "*384*100#"
+# No gateway of a local cluster has a secret: its edge listens on loopback, and load tests use few phones.
+_GATEWAYS = ("africastalking", "safaricom", "hubtel", "arkesel", "nalo", "mtn", "infobip", "airtel", "korba")
+_HANDSET_STEPS_PER_MINUTE_MAX = 100_000
 _MAP_GIB = 64  # address space, not disk: LMDB's file grows only as far as it is used
 _CHECKPOINT_INTERVAL_S = 5.0
 NEW_CLUSTER = "new-cluster"  # as node/storage/data_folder.py looks for it
@@ -27,6 +30,7 @@ def prepare(layout: Layout) -> None:
     roles += [("fraud", FRAUD), ("edge", EDGE), ("operator", OPERATOR), ("prometheus", PROMETHEUS)]
     ensure_certificates(layout.certificates, roles)
     ensure_pin_key(layout.pin_key_file)
+    ensure_session_key(layout.session_key_file)
     _mark_new_cluster(layout)
     for node_id in NODE_IDS:
         _write(layout.config_file(node_id), node_config(layout, node_id))
@@ -106,16 +110,21 @@ metrics = {_quoted(layout.metrics_address(FRAUD))}
 
 def edge_config(layout: Layout) -> str:
     nodes = ", ".join(_quoted(address) for address in layout.api_addresses)
+    gateways = "\n".join(f"[gateways.{name}]\nopen = true\n" for name in _GATEWAYS)
     return f"""nodes = [{nodes}]
 currency = {_quoted(CURRENCY)}
 service_code = {_quoted(SERVICE_CODE)}
-gateway_secret = ""
+handset_steps_per_minute_max = {_HANDSET_STEPS_PER_MINUTE_MAX}
+
+[sessions]
+key_file = {_quoted(layout.session_key_file)}
 
 [listen]
 http = {_quoted(layout.edge_address)}
 metrics = {_quoted(layout.metrics_address(EDGE))}
 
-{_tls_table(layout, "edge", EDGE)}"""
+{_tls_table(layout, "edge", EDGE)}
+{gateways}"""
 
 
 def prometheus_config(layout: Layout) -> str:

@@ -117,6 +117,10 @@ class Layout:
     def pin_key_file(self) -> Path:
         return self.home / "keys" / "pin.key"
 
+    @property
+    def session_key_file(self) -> Path:
+        return self.home / "keys" / "session.key"
+
     def config_file(self, name: str) -> Path:
         return self.home / "config" / ("prometheus.yml" if name == PROMETHEUS else f"{name}.toml")
 

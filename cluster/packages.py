@@ -1,5 +1,5 @@
-"""What Debian brings: Prometheus, and for tests the tools that hurt a machine. Installed when they are missing and this
-is root on a machine with apt; otherwise a clear line says what is left out, and everything else runs."""
+"""What Debian brings: Prometheus, and for tests Redis, Chromium and the tools that hurt a machine. Installed when they are
+missing and this is root on a machine with apt; otherwise a clear line says what is left out, and everything else runs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DEBIAN_PACKAGES = {"prometheus": "prometheus"}  # program: package
-TEST_PACKAGES = {  # what `kibubu chaos` uses, and leaves out with a reason where it is not there
+EDGE_TEST_PACKAGES = {"redis-server": "redis-server", "chromium": "chromium", "chromedriver": "chromium-driver"}
+TEST_PACKAGES = {  # above all what `kibubu chaos` uses, and leaves out with a reason where it is not there
     "faketime": "faketime",
     "gcc": "build-essential",
     "ip": "iproute2",
     "mkfs.ext4": "e2fsprogs",
     "nft": "nftables",
     "nsenter": "util-linux",
+    **EDGE_TEST_PACKAGES,
 }
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _APT_TIMEOUT_S = 300

@@ -1,4 +1,4 @@
-"""`python -m ussd_edge --config FILE`: the stateless USSD edge, served by uvicorn (uvloop, httptools)."""
+"""`python -m ussd_edge --config FILE`: the USSD edge, served by uvicorn (uvloop, httptools)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from kibubu_client import Client
 from ussd_edge.app import UssdApp
 from ussd_edge.config import ConfigError, EdgeConfig, load_config
-
-LEDGER_DEADLINE_S = 5.0  # the gateway gives up after 10 to 15
-CONNECTIONS_MAX = 2_000
+from ussd_edge.limits import CONNECTIONS_MAX, LEDGER_DEADLINE_S
+from ussd_edge.store import EmbeddedStore, RedisStore
 
 
 def build_app(config: EdgeConfig, registry: CollectorRegistry) -> UssdApp:
     return UssdApp(
         lambda: Client(config.nodes, config.tls, deadline_s=LEDGER_DEADLINE_S),
-        currency=config.currency,
-        service_code=config.service_code,
-        gateway_secret=config.gateway_secret,
-        registry=registry,
+        lambda: RedisStore(config.redis_url) if config.redis_url else EmbeddedStore(),
+        config.settings,
+        registry,
     )
 
 

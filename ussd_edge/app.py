@@ -1,23 +1,28 @@
-"""The HTTP side of the edge: one ASGI application, no session kept, nothing of a request in any log."""
+"""The HTTP side of the edge: one ASGI application for all gateways, nothing of a request in any log."""
 
 from __future__ import annotations
 
-import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from kibubu_client import Client
-from ussd_edge.gateways import africastalking
-from ussd_edge.ledger import LedgerAnswers
+from ussd_edge.gateways import GATEWAYS
+from ussd_edge.gateways.seam import BadRequestError, Gateway, HttpCall, NoSuchPathError, Phase, Showing, Step
+from ussd_edge.guard import Access, may_call
+from ussd_edge.limits import BODY_BYTES_MAX, GATEWAY_STEPS_PER_SECOND_MAX, HANDSET_STEPS_PER_MINUTE_MAX, HANDSETS_MAX
+from ussd_edge.menu import texts
 from ussd_edge.menu.asks import Screen
-from ussd_edge.menu.session import converse
+from ussd_edge.rates import RateLimit
+from ussd_edge.sessions import Sealer
+from ussd_edge.steps import Steps
+from ussd_edge.store import SessionStore
 
-BODY_BYTES_MAX = 64 * 1_024
-SECRET_HEADER = b"x-kibubu-gateway-secret"
+PREFIX = "/ussd/"
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _log = logging.getLogger("kibubu.ussd")
 Message = MutableMapping[str, Any]
@@ -25,24 +30,47 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    access: Access = field(default_factory=Access)
+    steps_per_second_max: int = GATEWAY_STEPS_PER_SECOND_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """`gateways`: those that may call, by name; all others are not there."""
+
+    currency: str
+    service_code: str
+    gateways: Mapping[str, GatewaySettings]
+    session_key: bytes
+    handset_steps_per_minute_max: int = HANDSET_STEPS_PER_MINUTE_MAX
+
+
 class UssdApp:
-    """`make_client` is called once the event loop runs, and again never."""
+    """`make_client` and `make_store` are called once the event loop runs, and again never."""
 
     def __init__(
         self,
         make_client: Callable[[], Client],
-        *,
-        currency: str,
-        service_code: str,
-        gateway_secret: str,
+        make_store: Callable[[], SessionStore],
+        settings: EdgeSettings,
         registry: CollectorRegistry,
+        *,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self._make_client = make_client
-        self._client: Client | None = None
-        self._currency = currency
-        self._service_code = service_code
-        self._secret = gateway_secret.encode()
+        self._make_client, self._make_store, self._clock_ms = make_client, make_store, clock_ms
+        self._settings = settings
+        self._open: tuple[Client, SessionStore, Steps] | None = None
+        self._gateway_rates = {
+            name: RateLimit(one.steps_per_second_max, 1.0, keys_max=1) for name, one in settings.gateways.items()
+        }
+        self._handset_rate = RateLimit(settings.handset_steps_per_minute_max, 60.0, keys_max=HANDSETS_MAX)
         self._steps = Counter("kibubu_ussd_steps", "USSD steps answered", ["gateway", "outcome"], registry=registry)
+        self._endings = Counter(
+            "kibubu_ussd_sessions_ended", "Sessions that a gateway said are over", ["gateway", "ending"],
+            registry=registry,
+        )  # fmt: skip
         self._seconds = Histogram(
             "kibubu_ussd_step_seconds", "Time to answer a step", ["gateway"], buckets=_SECONDS, registry=registry
         )
@@ -57,75 +85,96 @@ class UssdApp:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                self._client = self._make_client()
+                client, store = self._make_client(), self._make_store()
+                sealer = Sealer(self._settings.session_key)
+                steps = Steps(client, store, sealer, currency=self._settings.currency, clock_ms=self._clock_ms)
+                self._open = client, store, steps
                 await send({"type": "lifespan.startup.complete"})
             else:
-                if self._client is not None:
-                    await self._client.close()
+                if self._open is not None:
+                    await self._open[0].close()
+                    await self._open[1].close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
     async def _serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
+        name, slash, rest = path.removeprefix(PREFIX).partition("/")
+        gateway = GATEWAYS.get(name) if path.startswith(PREFIX) and name in self._settings.gateways else None
         if path == "/healthz" and method == "GET":
             await _respond(send, 200, b"ok")
-        elif path != africastalking.PATH:
+        elif gateway is None:
             await _respond(send, 404, b"no such path")
-        elif method != "POST":
-            await _respond(send, 405, b"only POST", allow=b"POST")
-        elif self._secret and not hmac.compare_digest(self._secret, _header(scope, SECRET_HEADER)):
-            self._count("forbidden")
-            await _respond(send, 403, b"wrong gateway secret")
+        elif method not in gateway.methods:
+            allowed = ", ".join(sorted(gateway.methods))
+            await _respond(send, 405, f"only {allowed}".encode(), ((b"allow", allowed.encode()),))
         else:
             body = await _read(receive)
             if body is None:
-                self._count("bad_request")
+                self._count(gateway, "bad_request")
                 await _respond(send, 413, f"body: at most {BODY_BYTES_MAX} bytes".encode())
             else:
-                await self._step(body, send)
+                await self._call(gateway, _http_call(scope, slash + rest, body), send)
 
-    async def _step(self, body: bytes, send: Send) -> None:
+    async def _call(self, gateway: Gateway, call: HttpCall, send: Send) -> None:
+        if not may_call(self._settings.gateways[gateway.name].access, gateway, call):
+            self._count(gateway, "forbidden")
+            await _respond(send, 403, b"wrong gateway secret, signature or address")
+        elif not self._gateway_rates[gateway.name].allows("", time.monotonic()):
+            self._count(gateway, "gateway_too_often")
+            await _respond(send, 429, b"too many requests", ((b"retry-after", b"1"),))
+        else:
+            await self._step(gateway, call, send)
+
+    async def _step(self, gateway: Gateway, call: HttpCall, send: Send) -> None:
         started_at = time.perf_counter()
         try:
-            request = africastalking.parse(body)
-        except africastalking.BadFormError as error:
-            self._count("bad_request")
+            step = gateway.parse(call, self._settings.service_code)
+        except NoSuchPathError:
+            await _respond(send, 404, b"no such path")
+            return
+        except BadRequestError as error:
+            self._count(gateway, "bad_request")
             await _respond(send, 400, str(error).encode())
             return
-        if request.service_code != self._service_code:
-            screen = Screen("This service code is not in use.", ends=True, outcome="unknown_service_code")
+        if step.phase is Phase.END:
+            self._endings.labels(gateway.name, step.ending).inc()
+            screen, token = Screen("", ends=True, outcome="ended"), ""
         else:
-            screen = await self._screen(request)
-        await _respond(send, 200, africastalking.render(screen.fitted, ends=screen.ends))
-        self._count(screen.outcome)
-        self._seconds.labels(africastalking.NAME).observe(time.perf_counter() - started_at)
+            screen, token = await self._screen(gateway, step)
+        reply = gateway.render(step, Showing(screen.fitted, screen.ends, token))
+        await _respond(send, 200, reply.body, reply.headers, reply.content_type)
+        self._count(gateway, screen.outcome)
+        self._seconds.labels(gateway.name).observe(time.perf_counter() - started_at)
 
-    async def _screen(self, request: africastalking.UssdRequest) -> Screen:
-        client = self._client
-        if client is None:
+    async def _screen(self, gateway: Gateway, step: Step) -> tuple[Screen, str]:
+        if self._open is None:
             raise RuntimeError("the server did not announce its start")
-        answers = LedgerAnswers(client, africastalking.NAME, request.session_id, request.msisdn, self._currency)
-        conversation = converse(request.inputs, request.msisdn)
+        if step.tail is None and step.phase in (Phase.PATH, Phase.BEGIN):
+            return Screen(texts.NOT_IN_USE, ends=True, outcome="unknown_service_code"), ""
+        if not self._handset_rate.allows(step.msisdn, time.monotonic()):
+            return Screen(texts.TOO_OFTEN, ends=True, outcome="handset_too_often"), ""
         try:
-            ask = next(conversation)
-            while True:
-                ask = conversation.send(await answers.answer(ask))
-        except StopIteration as stop:
-            screen: Screen = stop.value
-            return screen
+            return await self._open[2].take(gateway, step)
         except Exception as error:
             # The name of the error only: its text may hold what a person typed.
             _log.error("a step failed: %s", type(error).__name__)
-            text = "The service has a problem. If you were paying, check your balance before you pay again."
-            return Screen(text, ends=True, outcome="error")
+            return Screen(texts.BROKEN, ends=True, outcome="error"), ""
 
-    def _count(self, outcome: str) -> None:
-        self._steps.labels(africastalking.NAME, outcome).inc()
+    def _count(self, gateway: Gateway, outcome: str) -> None:
+        self._steps.labels(gateway.name, outcome).inc()
 
 
-def _header(scope: MutableMapping[str, Any], name: bytes) -> bytes:
-    found: list[bytes] = [bytes(value) for key, value in scope["headers"] if key == name]
-    return found[0] if found else b""
+def _http_call(scope: MutableMapping[str, Any], path: str, body: bytes) -> HttpCall:
+    client = scope.get("client")
+    return HttpCall(
+        scope["method"], path, bytes(scope["query_string"]), _first_of_each(scope["headers"]), body,
+        str(client[0]) if client else "",
+    )  # fmt: skip
+
+
+def _first_of_each(headers: Any) -> dict[bytes, bytes]:
+    return {bytes(name): bytes(value) for name, value in reversed(list(headers))}
 
 
 async def _read(receive: Receive) -> bytes | None:
@@ -142,9 +191,13 @@ async def _read(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-async def _respond(send: Send, status: int, body: bytes, *, allow: bytes = b"") -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-    if allow:
-        headers.append((b"allow", allow))
+async def _respond(
+    send: Send,
+    status: int,
+    body: bytes,
+    more: tuple[tuple[bytes, bytes], ...] = (),
+    content_type: bytes = b"text/plain; charset=utf-8",
+) -> None:
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

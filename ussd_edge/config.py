@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
+import stat
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kibubu_client import TlsFiles
+from ussd_edge.app import EdgeSettings, GatewaySettings
+from ussd_edge.gateways import GATEWAYS
+from ussd_edge.guard import Access, Network
+from ussd_edge.limits import GATEWAY_STEPS_PER_SECOND_MAX, HANDSET_STEPS_PER_MINUTE_MAX
+from ussd_edge.sessions import SessionKeyError, load_key
+
+_GATEWAY_KEYS = frozenset({"open", "secret_file", "hmac_key_file", "allow", "steps_per_second_max"})
+_RATE_MAX = 1_000_000
 
 
 class ConfigError(Exception):
@@ -20,9 +30,8 @@ class EdgeConfig:
     metrics_address: tuple[str, int]
     tls: TlsFiles
     nodes: tuple[str, ...]
-    currency: str
-    service_code: str
-    gateway_secret: str  # "" = none is asked for
+    redis_url: str  # "" = the store embedded in the process
+    settings: EdgeSettings
 
 
 def load_config(path: Path) -> EdgeConfig:
@@ -40,18 +49,90 @@ def load_config(path: Path) -> EdgeConfig:
         metrics_address=_address(table, "listen.metrics"),
         tls=TlsFiles(*(base / _text(table, f"tls.{key}") for key in ("ca", "cert", "key"))),
         nodes=tuple(nodes),
-        currency=_text(table, "currency"),
-        service_code=_text(table, "service_code"),
-        gateway_secret=str(table.get("gateway_secret", "")),
+        settings=_settings(table, base),  # before the next: it knows that [sessions] is a table
+        redis_url=_text(table, "sessions.redis_url") if "redis_url" in table["sessions"] else "",
     )
 
 
-def _text(table: dict[str, Any], path: str) -> str:
+def _settings(table: dict[str, Any], base: Path) -> EdgeSettings:
+    try:
+        session_key = load_key(base / _text(table, "sessions.key_file"))
+    except SessionKeyError as error:
+        raise ConfigError(f"sessions.key_file: {error}") from error
+    return EdgeSettings(
+        currency=_text(table, "currency"),
+        service_code=_text(table, "service_code"),
+        gateways=_gateways(table, base),
+        session_key=session_key,
+        handset_steps_per_minute_max=_count(
+            table, "", "handset_steps_per_minute_max", HANDSET_STEPS_PER_MINUTE_MAX
+        ),
+    )  # fmt: skip
+
+
+def _gateways(table: dict[str, Any], base: Path) -> dict[str, GatewaySettings]:
+    gateways = table.get("gateways")
+    if not isinstance(gateways, dict) or not gateways:
+        raise ConfigError("gateways: must name at least one, as [gateways.africastalking]")
+    found = {}
+    for name, one in gateways.items():
+        if name not in GATEWAYS:
+            raise ConfigError(f"gateways.{name}: is none of {', '.join(GATEWAYS)}")
+        if not isinstance(one, dict) or not one.keys() <= _GATEWAY_KEYS:
+            raise ConfigError(f"gateways.{name}: must be a table of {', '.join(sorted(_GATEWAY_KEYS))}")
+        rate = _count(one, f"gateways.{name}.", "steps_per_second_max", GATEWAY_STEPS_PER_SECOND_MAX)
+        found[name] = GatewaySettings(_access(one, f"gateways.{name}", base), rate)
+    return found
+
+
+def _access(one: dict[str, Any], where: str, base: Path) -> Access:
+    """A gateway that anybody may call must be said to be open."""
+    access = Access(
+        secret=_secret(one, where, "secret_file", base),
+        hmac_key=_secret(one, where, "hmac_key_file", base),
+        networks=_networks(one["allow"], f"{where}.allow") if "allow" in one else None,
+    )
+    if (one.get("open") is True) == (access != Access()):
+        raise ConfigError(f"{where}: needs secret_file, hmac_key_file or allow, or open = true and none of them")
+    return access
+
+
+def _secret(one: dict[str, Any], where: str, key: str, base: Path) -> bytes:
+    if key not in one:
+        return b""
+    file = base / _text(one, key, where)
+    try:
+        secret, mode = file.read_bytes().strip(), file.stat().st_mode
+    except OSError as error:
+        raise ConfigError(f"{where}.{key}: {file}: {error.strerror}") from error
+    if not secret or stat.S_IMODE(mode) & 0o077:
+        raise ConfigError(f"{where}.{key}: {file}: must hold a secret and be closed to other users")
+    return secret
+
+
+def _networks(allow: Any, where: str) -> tuple[Network, ...]:
+    try:
+        networks = tuple(ipaddress.ip_network(one) for one in allow)
+    except (TypeError, ValueError):
+        networks = ()
+    if not networks or not isinstance(allow, list):
+        raise ConfigError(f"{where}: must be a list of networks like 203.0.113.0/24, is {allow!r}")
+    return networks
+
+
+def _count(table: dict[str, Any], where: str, key: str, default: int) -> int:
+    value = table.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _RATE_MAX:
+        raise ConfigError(f"{where}{key}: must be 1 to {_RATE_MAX}, is {value!r}")
+    return value
+
+
+def _text(table: dict[str, Any], path: str, where: str = "") -> str:
     value: Any = table
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{path}: must be a text, is {value!r}")
+        raise ConfigError(f"{where}{'.' if where else ''}{path}: must be a text, is {value!r}")
     return value
 
 

@@ -13,7 +13,9 @@ from prometheus_client import CollectorRegistry
 from cluster.certificates import tls_paths
 from cluster.config_files import CURRENCY, SERVICE_CODE
 from kibubu_client import Client, TlsFiles
-from ussd_edge.app import UssdApp
+from ussd_edge.app import EdgeSettings, GatewaySettings, UssdApp
+from ussd_edge.sessions import KEY_BYTES
+from ussd_edge.store import EmbeddedStore
 
 CERTIFICATES_VARIABLE = "KIBUBU_BENCH_CERTIFICATES"
 
@@ -23,4 +25,5 @@ def _client() -> Client:
     return Client(["127.0.0.1:1"], TlsFiles(paths.ca, paths.cert, paths.key))
 
 
-app = UssdApp(_client, currency=CURRENCY, service_code=SERVICE_CODE, gateway_secret="", registry=CollectorRegistry())
+_settings = EdgeSettings(CURRENCY, SERVICE_CODE, {"africastalking": GatewaySettings()}, session_key=bytes(KEY_BYTES))
+app = UssdApp(_client, EmbeddedStore, _settings, CollectorRegistry())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from node.ledger.statuses import PaymentKind
 from node.payments.tariffs import load_tariffs
 from ussd_edge.gateways import africastalking
+from ussd_edge.gateways.seam import Phase, Showing, Step
 from ussd_edge.menu.asks import Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order, Screen
 from ussd_edge.menu.session import converse
 
@@ -83,4 +84,4 @@ def screen(inputs: Sequence[str], ledger: Callable[[Ask], Answer], own_number: s
 def dialled(inputs: Sequence[str], ledger: Callable[[Ask], Answer]) -> str:
     """What the phone shows, as the gateway gets it."""
     shown = screen(inputs, ledger)
-    return africastalking.render(shown.fitted, ends=shown.ends).decode()
+    return africastalking.render(Step(Phase.PATH, "s1"), Showing(shown.fitted, shown.ends)).body.decode()

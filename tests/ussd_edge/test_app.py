@@ -3,45 +3,31 @@ and what is never written down."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
 import httpx
 import pytest
 from kibubu.payments.v1 import payments_pb2
 from prometheus_client import CollectorRegistry, generate_latest
 
-from cluster.certificates import ensure_certificates, tls_paths
-from kibubu_client import Client, TlsFiles
-from tests.kibubu_client.scripted import BREAKS, LATE, NOT_LEADER, OK, ScriptedNode
-from ussd_edge.app import BODY_BYTES_MAX, UssdApp
+from tests.kibubu_client.scripted import BREAKS, LATE, NOT_LEADER, OK
+from tests.ussd_edge.edge import PAYER, PIN, Node, counted, running_edge, running_node
+from tests.ussd_edge.wires import CODE
+from ussd_edge.app import GatewaySettings, UssdApp
+from ussd_edge.guard import Access
+from ussd_edge.limits import BODY_BYTES_MAX
 
-CODE, SECRET, PIN, PAYER = "*384*100#", "s3cret", "2468", "254712000001"
+SECRET = "s3cret"
 URL = "/ussd/africastalking"
-
-
-class Node(ScriptedNode):
-    """Quotes every payment and checks every balance."""
-
-    async def QuotePayment(  # noqa: N802
-        self, request: payments_pb2.QuotePaymentRequest, context: object
-    ) -> payments_pb2.QuotePaymentResponse:
-        await self._follow(context)
-        return payments_pb2.QuotePaymentResponse(status_name="ok", payee_name="Otieno", fee_minor=700)
 
 
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    ensure_certificates(tmp_path, [("operator", "both")])
-    node = Node()
-    server: grpc.aio.Server = await node.start(tls_paths(tmp_path, "operator", "both"))
-    yield node
-    node.gate.set()
-    await server.stop(None)
+    async with running_node(tmp_path) as node:
+        yield node
 
 
 @pytest.fixture
@@ -50,38 +36,27 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-async def app(node: Node, tmp_path: Path, registry: CollectorRegistry) -> AsyncIterator[UssdApp]:
-    paths = tls_paths(tmp_path, "operator", "both")
-    tls = TlsFiles(paths.ca, paths.cert, paths.key)
-    app = UssdApp(
-        lambda: Client([node.address], tls, deadline_s=0.5), currency="KES", service_code=CODE, gateway_secret=SECRET,
-        registry=registry,
-    )  # fmt: skip
-    inbox: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-    outbox: asyncio.Queue[object] = asyncio.Queue()
-    living = asyncio.ensure_future(app({"type": "lifespan"}, inbox.get, outbox.put))  # type: ignore[arg-type]
-    await inbox.put({"type": "lifespan.startup"})
-    assert await outbox.get() == {"type": "lifespan.startup.complete"}
-    yield app
-    await inbox.put({"type": "lifespan.shutdown"})
-    await living
+async def edge(
+    node: Node, tmp_path: Path, registry: CollectorRegistry
+) -> AsyncIterator[tuple[UssdApp, httpx.AsyncClient]]:
+    gateways = {"africastalking": GatewaySettings(Access(secret=SECRET.encode()))}
+    async with running_edge(tmp_path, node, gateways=gateways, registry=registry, deadline_s=0.5) as (app, client):
+        client.headers["x-kibubu-gateway-secret"] = SECRET
+        yield app, client
 
 
 @pytest.fixture
-async def gateway(app: UssdApp) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-    headers = {"x-kibubu-gateway-secret": SECRET}
-    async with httpx.AsyncClient(transport=transport, base_url="http://edge", headers=headers) as client:
-        yield client
+def app(edge: tuple[UssdApp, httpx.AsyncClient]) -> UssdApp:
+    return edge[0]
+
+
+@pytest.fixture
+def gateway(edge: tuple[UssdApp, httpx.AsyncClient]) -> httpx.AsyncClient:
+    return edge[1]
 
 
 def form(text: str) -> dict[str, str]:
     return {"sessionId": "s1", "serviceCode": CODE, "phoneNumber": f"+{PAYER}", "text": text}
-
-
-def counted(registry: CollectorRegistry) -> dict[str, float]:
-    lines = [line for line in generate_latest(registry).decode().splitlines() if line.startswith("kibubu_ussd_steps_t")]
-    return {line.split('outcome="')[1].split('"')[0]: float(line.split()[-1]) for line in lines}
 
 
 async def test_the_last_step_again_is_the_same_payment_and_not_a_second(gateway: httpx.AsyncClient, node: Node) -> None:
@@ -137,7 +112,7 @@ async def test_an_error_shows_a_screen_and_logs_no_content(
     async def pay(request: payments_pb2.MakePaymentRequest) -> None:
         raise BrokenError(f"cannot use {request.pin} of {request.payment.payer_msisdn}")
 
-    app._client.pay = pay  # type: ignore[union-attr,method-assign,assignment]
+    app._open[0].pay = pay  # type: ignore[index,method-assign,assignment]
     with caplog.at_level(logging.DEBUG):
         answer = await gateway.post(URL, data=form(f"1*0712000002*500*{PIN}"))
     assert "check your balance before you pay again" in answer.text
@@ -159,6 +134,27 @@ async def test_bodies_have_a_limit(gateway: httpx.AsyncClient, registry: Collect
     assert (await gateway.post(URL, content=b"x" * BODY_BYTES_MAX)).status_code == 400
     assert (await gateway.post(URL, content=b"x" * (BODY_BYTES_MAX + 1))).status_code == 413
     assert counted(registry) == {"bad_request": 2.0}
+
+
+async def test_only_what_a_gateway_speaks_is_heard(gateway: httpx.AsyncClient) -> None:
+    assert (await gateway.get(URL)).headers["allow"] == "POST"
+    for path in ("/", "/ussd", "/ussd/", "/ussd/hubtel", "/ussd/africastalking/", "/ussd/africastalking/event", "/x"):
+        assert (await gateway.post(path, data=form(""))).status_code == 404, path
+    assert (await gateway.get("/healthz")).text == "ok"
+
+
+async def test_the_end_of_a_session_is_counted(gateway: httpx.AsyncClient, registry: CollectorRegistry) -> None:
+    event = {
+        "date": "2026-11-24 10:00:00", "sessionId": "s1", "serviceCode": CODE, "networkCode": "63902",
+        "phoneNumber": f"+{PAYER}", "status": "Incomplete", "cost": "KES 0.2000", "durationInMillis": "12000",
+        "hopsCount": "3", "input": "1*0712000002", "lastAppResponse": "CON Enter amount in KES",
+        "errorMessage": "Session timed out", "retryCount": "0",
+    }  # fmt: skip
+    answer = await gateway.post(f"{URL}/events", data=event)
+    assert (answer.status_code, answer.text) == (200, "")
+    assert (await gateway.post(f"{URL}/events", data=event | {"status": "Lost"})).status_code == 400
+    page = generate_latest(registry).decode()
+    assert 'kibubu_ussd_sessions_ended_total{ending="incomplete",gateway="africastalking"} 1.0' in page
 
 
 async def test_steps_are_counted_by_gateway_and_outcome(

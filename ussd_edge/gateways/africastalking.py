@@ -1,57 +1,38 @@
-"""Africa's Talking: a form POST with all inputs joined by `*`; the answer is plain text that begins with CON or END."""
+"""Africa's Talking: a form POST with all inputs joined by `*`; the answer is plain text that begins with CON or END.
+When a session is over it posts an event to /events."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from ussd_edge.gateways.fields import choice_of, form_fields, msisdn_of, needed, session_of, split_path
+from ussd_edge.gateways.seam import Gateway, HttpCall, NoSuchPathError, Phase, Reply, Showing, Step
 
 NAME = "africastalking"
-PATH = "/ussd/africastalking"
-TEXT_CHARACTERS_MAX = 2_000
-_FIELDS_MAX = 20
-_SESSION = re.compile(r"[0-9A-Za-z_.:-]{1,128}", re.ASCII)
-_PHONE = re.compile(r"\+?[1-9][0-9]{8,14}", re.ASCII)
+_ENDINGS = {"success": "success", "incomplete": "incomplete", "failed": "failed"}
 
 
-class BadFormError(Exception):
-    """The gateway's request breaks its own format; the message names the field and the rule, never its value."""
+def parse(call: HttpCall, service_code: str) -> Step:
+    if call.path == "/events":
+        return _event(call.body)
+    if call.path:
+        raise NoSuchPathError
+    form = form_fields(call.body)
+    needed(form, "sessionId", "serviceCode", "phoneNumber", "text")
+    session_id, msisdn = session_of(form, "sessionId"), msisdn_of(form, "phoneNumber")
+    tail = () if form["serviceCode"] == service_code else None
+    return Step(Phase.PATH, session_id, msisdn, split_path(form["text"]), tail)
 
 
-@dataclass(frozen=True, slots=True)
-class UssdRequest:
-    session_id: str
-    service_code: str
-    msisdn: str  # digits, without +
-    inputs: tuple[str, ...]
+def _event(body: bytes) -> Step:
+    """Cost, hops and the last screen are in it too; of interest here is only how the session ended."""
+    form = form_fields(body)
+    ending = choice_of(form, "status", _ENDINGS)
+    return Step(Phase.END, session_of(form, "sessionId"), msisdn_of(form, "phoneNumber"), ending=ending)
 
 
-def parse(body: bytes) -> UssdRequest:
-    """Raises BadFormError."""
-    try:
-        pairs = parse_qsl(
-            body.decode("utf-8"), keep_blank_values=True, strict_parsing=True, max_num_fields=_FIELDS_MAX,
-            encoding="utf-8", errors="strict",
-        )  # fmt: skip
-    except ValueError:
-        raise BadFormError("body: must be a urlencoded form in UTF-8") from None
-    form = dict(pairs)
-    if len(form) != len(pairs):
-        raise BadFormError("body: a field is there twice")
-    for field in ("sessionId", "serviceCode", "phoneNumber", "text"):
-        if field not in form:
-            raise BadFormError(f"{field}: missing")
-    if not _SESSION.fullmatch(form["sessionId"]):
-        raise BadFormError("sessionId: must be 1 to 128 letters, digits or _ . : -")
-    phone = form["phoneNumber"].strip()  # a + that was not escaped arrives as a space
-    if not _PHONE.fullmatch(phone):
-        raise BadFormError("phoneNumber: must be an international number of 9 to 15 digits")
-    text = form["text"]
-    inputs = tuple(text.split("*")) if text else ()
-    if len(text) > TEXT_CHARACTERS_MAX:
-        inputs = (text[: TEXT_CHARACTERS_MAX + 1],)  # one input that the menu finds too long
-    return UssdRequest(form["sessionId"], form["serviceCode"], phone.lstrip("+"), inputs)
+def render(step: Step, showing: Showing) -> Reply:
+    if step.phase is Phase.END:
+        return Reply(b"")
+    return Reply(f"{'END' if showing.ends else 'CON'} {showing.text}".encode())
 
 
-def render(text: str, *, ends: bool) -> bytes:
-    return f"{'END' if ends else 'CON'} {text}".encode()
+GATEWAY = Gateway(NAME, frozenset({"POST"}), parse, render)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from ussd_edge.septets import SCREEN_SEPTETS_MAX, shortened
@@ -71,6 +71,8 @@ class Screen:
     text: str
     ends: bool
     outcome: str  # for the metrics: continue, or how it ended
+    path: tuple[str, ...] = field(default=(), compare=False)  # the inputs that led here, without PINs
+    depth: int = 0  # how many of them count: 0 = the main menu
 
     @property
     def fitted(self) -> str:

@@ -3,22 +3,27 @@
 Every request brings all inputs of the session; they are read again from the first. Wrong inputs are passed over, `0`
 takes the last accepted one back, `00` takes back all. A question to the ledger is asked only where its answer is shown,
 except a wrong PIN: asked again under the same id the ledger says again that it was wrong, so three tries stay three.
+
+A screen names the path that led to it, its PINs taken out: what an edge may keep for gateways that send only the last
+input. A PIN that was wrong leaves a mark there, with the tries that were left, so that the next is a step of its own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ussd_edge.limits import INPUT_CHARACTERS_MAX, INPUTS_MAX
 from ussd_edge.menu import texts
 from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order, Screen
 
 Conversation = Generator[Ask, Answer, Screen]
 BACK, HOME = "0", "00"
-INPUTS_MAX, INPUT_CHARACTERS_MAX = 40, 64
+SPENT_PIN = "\x18"  # no key of a phone; a digit follows
 _AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,2}))?", re.ASCII)
 _PIN = re.compile(r"[0-9]{4}", re.ASCII)
+_SPENT = re.compile(SPENT_PIN + r"[0-9]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +86,58 @@ def order_of(accepted: Sequence[str], own_number: str) -> Order | None:
     return None
 
 
+def dialled_inputs(tail: Sequence[str]) -> tuple[str, ...] | None:
+    """What was dialled behind the code, up to the first thing that is refused. None when it reaches the place of the
+    PIN: the phone's list of calls would show it."""
+    accepted: list[str] = []
+    for at, raw in enumerate(tail):
+        text, field = raw.strip(), _expected(accepted)
+        if field is _PIN_FIELD:
+            return None
+        if text in (BACK, HOME) or not field.accepts(text):
+            return tuple(tail[: at + 1])
+        accepted.append(text)
+    return tuple(tail)
+
+
 def converse(inputs: Sequence[str], own_number: str) -> Conversation:
     """The screen for these inputs; yields what it must ask first. `own_number` is the caller's, without +."""
     if len(inputs) > INPUTS_MAX or any(len(text) > INPUT_CHARACTERS_MAX for text in inputs):
         return Screen(texts.TOO_LONG, ends=True, outcome="too_long")
+    path: list[str] = []
+    screen = yield from _fold(inputs, own_number, path)
+    return replace(screen, path=tuple(path))
+
+
+def _fold(inputs: Sequence[str], own_number: str, path: list[str]) -> Conversation:
     accepted: list[str] = []
     complaint = ""
     wrong: Answer | None = None  # the last PIN try, when it was wrong and another is allowed
     for step, raw in enumerate(inputs):
-        text = raw.strip()
+        text, field = raw.strip(), _expected(accepted)
         complaint, last_wrong, wrong = "", wrong, None
+        path.append(raw)
         if text == HOME:
             accepted = []
         elif text == BACK:
             if not accepted:
                 return Screen(texts.GOODBYE, ends=True, outcome="exit")
             accepted.pop()
-        elif not (field := _expected(accepted)).accepts(text):
+        elif field is _PIN_FIELD and _SPENT.fullmatch(text):
+            wrong = Answer("pin_wrong", tries_left=int(text[1:]))
+        elif not field.accepts(text):
             complaint, wrong = field.complaint, last_wrong
+            path[-1] = "" if field is _PIN_FIELD else raw  # it may be a PIN that was mistyped
         elif field is not _PIN_FIELD:
             accepted.append(text)
         else:
+            path[-1] = ""
             answer = yield _ask(accepted, own_number, text, step)
             if answer.status != "pin_wrong":
                 return _ending(accepted, own_number, answer)
-            wrong = answer
-    return (yield from _screen(accepted, own_number, complaint, wrong))
+            wrong, path[-1] = answer, f"{SPENT_PIN}{min(answer.tries_left, 9)}"
+    screen = yield from _screen(accepted, own_number, complaint, wrong)
+    return replace(screen, depth=len(accepted))
 
 
 def _expected(accepted: Sequence[str]) -> Field:

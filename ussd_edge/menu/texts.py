@@ -13,6 +13,13 @@ REFERENCE, AMOUNT, PIN = "Enter account number", "Enter amount in KES", "Enter P
 BACK = "\n0 Back\n00 Home"
 GOODBYE = "Thank you for using Kibubu."
 TOO_LONG = "That was too long. Please dial again."
+LOST = "The session is over. Nothing was paid. Please dial again."
+BUSY = "The service is busy. Nothing was paid. Please try again."
+TOO_OFTEN = "Too many requests from this phone. Please wait a minute."
+NOT_IN_USE = "This service code is not in use."
+BROKEN = "The service has a problem. If you were paying, check your balance before you pay again."
+PIN_DIALLED = "Never dial your PIN: others can see it. Nothing was paid. Dial without it and change your PIN."
+RESUME = "You stopped before the end.\n1 Go on\n2 Start again"
 NOT_A_CHOICE = "Choose a number from the list.\n"
 NOT_A_NUMBER = "That is not a phone number.\n"
 NOT_A_TILL = "A till has 5 to 7 digits.\n"
@@ -40,7 +47,7 @@ _NOBODY = {
 }
 _REFUSED = {
     UNKNOWN: "We do not know yet if it went through. Do NOT pay again now; check your balance in a few minutes.",
-    NOT_APPLIED: "The service is busy. Nothing was paid. Please try again.",
+    NOT_APPLIED: BUSY,
     "payer_not_found": "This number has no Kibubu account.",
     "payer_is_payee": "You cannot pay yourself.",
     "payer_closed": "Your account is closed.",

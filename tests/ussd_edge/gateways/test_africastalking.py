@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ussd_edge.gateways.africastalking import TEXT_CHARACTERS_MAX, BadFormError, UssdRequest, parse, render
-from ussd_edge.menu.session import INPUT_CHARACTERS_MAX
+from ussd_edge.gateways import africastalking
+from ussd_edge.gateways.africastalking import render
+from ussd_edge.gateways.seam import BadRequestError, HttpCall, Phase, Showing, Step
+from ussd_edge.limits import FIELDS_MAX, INPUT_CHARACTERS_MAX, TEXT_CHARACTERS_MAX
 
 GOOD = {
     "sessionId": "ATUid_0123456789abcdef0123456789abcdef",
@@ -21,17 +23,22 @@ GOOD = {
 }
 
 
+def parse(body: bytes) -> Step:
+    return africastalking.parse(HttpCall("POST", "", b"", {}, body), "*384*100#")
+
+
 def form(**changes: str | None) -> bytes:
     fields = {name: value for name, value in (GOOD | changes).items() if value is not None}
     return urlencode(fields).encode()
 
 
 def test_the_documented_form() -> None:
-    expected = UssdRequest(GOOD["sessionId"], "*384*100#", "254712000001", ("1", "0712000002", "500"))
+    expected = Step(Phase.PATH, GOOD["sessionId"], "254712000001", ("1", "0712000002", "500"), ())
     assert parse(form()) == expected
     assert parse(form(text="")).inputs == ()
     assert parse(form(networkCode=None)) == expected  # not needed
     assert parse(form(cellId="7")) == expected  # what is new does no harm
+    assert parse(form(serviceCode="*999#")).tail is None
 
 
 def test_a_plus_that_was_not_escaped() -> None:
@@ -64,7 +71,7 @@ def test_ten_thousand_characters_become_one_input_that_is_too_long(text: str) ->
         (b"\xff\xfe", "body: must be a urlencoded form"),
         (b"text=%ff", "body: must be a urlencoded form"),
         (b'{"sessionId": "x"}', "body: must be a urlencoded form"),
-        (b"&".join(b"a%d=1" % n for n in range(21)), "body: must be a urlencoded form"),
+        (b"&".join(b"a%d=1" % n for n in range(FIELDS_MAX + 1)), "body: must be a urlencoded form"),
         (form() + b"&text=1*254712000009*5", "body: a field is there twice"),
         (form() + b"&phoneNumber=%2B254712000009", "body: a field is there twice"),
         (form(sessionId=None), "sessionId: missing"),
@@ -83,7 +90,7 @@ def test_ten_thousand_characters_become_one_input_that_is_too_long(text: str) ->
     ],
 )
 def test_what_breaks_the_form_is_named(body: bytes, complaint: str) -> None:
-    with pytest.raises(BadFormError) as caught:
+    with pytest.raises(BadRequestError) as caught:
         parse(body)
     assert str(caught.value).startswith(complaint)
     assert "254712" not in str(caught.value)
@@ -91,7 +98,7 @@ def test_what_breaks_the_form_is_named(body: bytes, complaint: str) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_request_or_a_bad_form(body: bytes) -> None:
-    with contextlib.suppress(BadFormError):
+    with contextlib.suppress(BadRequestError):
         parse(body)
 
 
@@ -101,5 +108,6 @@ def test_any_text_comes_through_whole(text: str) -> None:
 
 
 def test_the_answer() -> None:
-    assert render("Enter PIN\n0 Back", ends=False) == b"CON Enter PIN\n0 Back"
-    assert render("Ngugi: 5 £", ends=True) == "END Ngugi: 5 £".encode()
+    step = Step(Phase.PATH, "s1")
+    assert render(step, Showing("Enter PIN\n0 Back", ends=False)).body == b"CON Enter PIN\n0 Back"
+    assert render(step, Showing("Ngugi: 5 £", ends=True)).body == "END Ngugi: 5 £".encode()

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from node.ledger.statuses import PaymentStatus
 from tests.ussd_edge.phone import OWN_NUMBER, PIN, SmallLedger, screen
 from ussd_edge import septets
+from ussd_edge.limits import INPUT_CHARACTERS_MAX, INPUTS_MAX
 from ussd_edge.menu import texts
 from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order
-from ussd_edge.menu.session import INPUT_CHARACTERS_MAX, INPUTS_MAX, amount_minor_of
+from ussd_edge.menu.session import SPENT_PIN, amount_minor_of, dialled_inputs
 
 JOURNEYS = {
     "send": ["1", "0712000002", "500", PIN],
@@ -92,6 +93,46 @@ def test_digits_of_other_scripts_are_no_digits(digits: str) -> None:
     assert screen(["2", "123456", digits], recorder).text.startswith(texts.NOT_AN_AMOUNT)
     assert screen(["5", digits], recorder).text.startswith(texts.NOT_A_PIN)
     assert recorder.asks == []
+
+
+@pytest.mark.parametrize("name", list(JOURNEYS))
+def test_a_path_that_is_kept_holds_no_pin_and_leads_to_the_same_screens(name: str) -> None:
+    """Told one input at a time from what was kept, a journey with a mistyped and a wrong PIN is the same journey."""
+    *before, pin = JOURNEYS[name]
+    typed = [*before, "12345", "1111", "0", *before[-1:], pin]
+    whole, bit_by_bit = SmallLedger(), Recorder()
+    path: tuple[str, ...] = ()
+    for at, one in enumerate(typed):
+        expected = screen(typed[: at + 1], whole)
+        shown = screen([*path, one], bit_by_bit)
+        assert (shown.text, shown.ends) == (expected.text, expected.ends)
+        path = shown.path
+        assert not {"12345", "1111", PIN} & set(path)
+    assert shown.outcome == "ok"
+    tries = [ask.step for ask in bit_by_bit.asks if not isinstance(ask, AskQuote)]
+    assert tries == [typed.index("1111"), len(typed) - 1]
+    assert f"{SPENT_PIN}2" in path
+
+
+@pytest.mark.parametrize(
+    ("tail", "inputs"),
+    [
+        ([], ()),
+        (["1"], ("1",)),
+        (["1", "0712000002", "500"], ("1", "0712000002", "500")),
+        (["3", "888880", "ACC9", "1200"], ("3", "888880", "ACC9", "1200")),
+        (["1", "0712000002", "500", PIN], None),
+        (["1", "0712000002", "500", "24680"], None),  # perhaps a PIN that was mistyped
+        (["5", PIN], None),
+        (["4", "1", "50", PIN], None),
+        (["1", "0712000002", "x", PIN, "2468"], ("1", "0712000002", "x")),  # what follows a mistake is not used
+        (["9", "5", PIN], ("9",)),
+        (["1", "0", "5", PIN], ("1", "0")),
+        (["", "1"], ("",)),
+    ],
+)
+def test_what_is_dialled_behind_the_code_never_reaches_the_pin(tail: list[str], inputs: tuple[str, ...] | None) -> None:
+    assert dialled_inputs(tail) == inputs
 
 
 @pytest.mark.parametrize("pin", ["", "1", "123", "12345", "246 8", "-246", "24.8", "abcd", "\N{PILE OF POO}" * 4])
