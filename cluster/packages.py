@@ -1,5 +1,6 @@
-"""What Debian brings: Prometheus, and for tests Redis, Chromium and the tools that hurt a machine. Installed when they are
-missing and this is root on a machine with apt; otherwise a clear line says what is left out, and everything else runs."""
+"""What Debian brings: Prometheus, and for tests Redis, Chromium and the tools that hurt a machine. Installed when they
+are missing and this is root on a machine with apt; otherwise a clear line says what is left out, and everything else
+runs."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ async def test_the_last_step_five_times_at_once_and_once_more_is_one_payment(
         last = phone.typed(DEMO_PIN)
         many = await asyncio.gather(*(replay(phone, client, last) for _ in range(5)))
         many.append(await replay(phone, client, last))
-        for call in list(phone.sent) + [last]:
+        for call in [*phone.sent, last]:
             await replay(phone, client, call)
     assert len({shown.text for shown in many}) == 1
     assert many[0].text.startswith("Sent KES 500.00 to Njeri. Fee 7.00. Balance 9,493.00.")
