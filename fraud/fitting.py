@@ -20,18 +20,25 @@ from fraud.evaluate import average_precision, platt
 THREADS = 2  # a part of the result: another number of threads may add floats in another order
 SLICE = 0.2  # the last share of the training time stops the trees
 PATIENCE = 80
+ROWS_FOR_A_SEARCH_MAX = 120_000
 FRAUDS_TO_STOP_MIN = 10  # fewer in the slice cannot say when to stop
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    trees_max: int = 900
+    trees_max: int = 700
     seeds: int = 3
     settings: tuple[tuple[int, float, float, float], ...] = (  # depth, learning rate, L2, share of features a tree
         (6, 0.06, 6.0, 0.6),
         (4, 0.08, 6.0, 0.6),
         (8, 0.05, 12.0, 0.4),
     )
+
+    def for_rows(self, rows: int) -> Budget:
+        """Much data is learned with the first setting and fewer seeds: it needs less care and takes longer."""
+        if rows <= ROWS_FOR_A_SEARCH_MAX:
+            return self
+        return Budget(self.trees_max, min(2, self.seeds), self.settings[:1])
 
 
 QUICK = Budget(trees_max=60, seeds=1, settings=((5, 0.2, 6.0, 0.7),))

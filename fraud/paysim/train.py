@@ -26,7 +26,7 @@ from fraud.paysim.reading import TYPES, Block, Summary, blocks, summarise
 
 TRAINED = LABEL_DATES[-1]  # share of the time
 STEPS_MIN = 10
-HONEST_ROWS_MAX = 600_000  # that are learned from; with 81 features 200 MB
+HONEST_ROWS_MAX = 250_000  # that are learned from
 FALSE_POSITIVE_SHARES = (0.001, 0.01)
 
 Card = dict[str, Any]
@@ -62,7 +62,10 @@ def train(path: Path, output: Path, seed: int, budget: Budget, say: Say, *, allo
             f"{path}: one feature alone passes AUPRC {AUPRC_MAX}: {named}. A model of it learns how it was made, "
             "not fraud; --allow-leaky trains anyway, and the card will say so"
         )
-    fitted = fit(learned.rows, learned.labels, learned.weights, learned.steps, FEATURE_NAMES, seed, budget, say)
+    fitted = fit(
+        learned.rows, learned.labels, learned.weights, learned.steps, FEATURE_NAMES, seed,
+        budget.for_rows(len(learned.labels)), say,
+    )  # fmt: skip
     scores, labels = _judge(fitted.classifier, first_later, stream)
     if not labels.any():
         raise DataError(f"{path}: no fraud after step {border - 1}: nothing to evaluate on")

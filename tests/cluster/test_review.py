@@ -1,0 +1,64 @@
+"""An analyst's day on a real cluster: something is held, looked at, released or refused, and the ledger says by whom."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cluster import lifecycle, processes
+from cluster.calls import Caller
+from cluster.cli import main
+from cluster.layout import FRAUD, Layout
+from tests.cluster.phone import Customer, balance_minor, pay, wait_for
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+
+def fraud(layout: Layout, *arguments: str) -> Result:
+    environment = {"KIBUBU_HOME": str(layout.home), "KIBUBU_PORT_BASE": str(layout.port_base)}
+    return CliRunner().invoke(main, ["fraud", *arguments], env=environment)
+
+
+def waiting(layout: Layout) -> list[str]:
+    shown = fraud(layout, "queue")
+    assert shown.exit_code == 0, shown.output
+    words = shown.output.replace("│", " ").split()
+    return [word for word in words if len(word) == 32 and set(word) <= set("0123456789abcdef")]
+
+
+def test_what_is_held_is_released_or_refused_once(cluster: Layout, operator: Caller, customer: Customer) -> None:
+    payer, payee = customer(opening_minor=5_000_000), customer()
+    before = waiting(cluster)
+    processes.kill(cluster.pid_file(FRAUD))
+    for amount_minor in (2_000_000, 1_500_000):
+        assert pay(operator, payer, payee, amount_minor).status_name == "held_for_review"
+    assert lifecycle.start_service(cluster, FRAUD)
+    first, second = [payment for payment in waiting(cluster) if payment not in before]
+
+    shown = fraud(cluster, "show", first)
+    assert shown.exit_code == 0, shown.output
+    assert "20,000.00 and a fee of" in shown.output
+    assert "balance, oldest to newest:" in shown.output
+
+    released = fraud(cluster, "release", first, "--analyst", "amina")
+    assert released.exit_code == 0, released.output
+    assert released.output.startswith("released by amina, position ")
+    assert balance_minor(operator, payee) == 1_000_000 + 2_000_000
+    again = fraud(cluster, "refuse", first, "--analyst", "baraka")
+    assert again.exit_code == 1
+    assert "the payment is released already; nothing was changed" in again.output
+    assert "released by amina" in fraud(cluster, "show", first).output
+
+    assert fraud(cluster, "refuse", second, "--analyst", "amina").exit_code == 0
+    assert balance_minor(operator, payee) == 1_000_000 + 2_000_000
+    assert not set(waiting(cluster)) & {first, second}
+    wait_for(lambda: pay(operator, payer, payee, 5_000).decision == 1)
+
+
+@pytest.mark.parametrize("payment", ["rubbish", "00" * 15, "ff" * 16])
+def test_a_wrong_id_is_one_line(cluster: Layout, operator: Caller, payment: str) -> None:
+    for command in ("show", "release", "refuse"):
+        result = fraud(cluster, command, payment)
+        assert result.exit_code == 1
+        assert result.output.startswith("Error: ")
+        assert "Traceback" not in result.output
