@@ -42,6 +42,11 @@ WORDS = {
     "payee_s_since_in": "how soon the payee receives again",
     "airtime_sum_1d_minor": "much airtime within a day",
     "amount_is_round": "how round the amount is",
+    "rule_allow_list": "the allow-list lets it pass",
+    "rule_hold_list": "the hold-list names payer or payee",
+    "rule_refuse_list": "the refuse-list names payer or payee",
+    "rule_pin_cool_down": "a large amount, and the PIN was reset within the cool-down",
+    "rule_cap": "the amount is above the cap",
 }
 
 

@@ -195,7 +195,10 @@ class Node:
         barrier = ReadBarrier(self._engine, self._leader_address)
         fraud = build_fraud_client(config, metrics)
         book = PaymentBook(self._store, self._tariffs, self._pin_key)
-        desk = PaymentDesk(book, admission, fraud, metrics, unscored_allow_max_minor=config.unscored_allow_max_minor)
+        desk = PaymentDesk(
+            book, admission, fraud, metrics, unscored_allow_max_minor=config.unscored_allow_max_minor,
+            rules=config.fraud_rules,
+        )  # fmt: skip
         self._registry.register(
             EngineCollector(
                 self._engine.status,

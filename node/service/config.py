@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from node.service.fraud_rules import NO_LISTS, FraudRules, RulesError, rules_from
+
 
 class ConfigError(Exception):
     """The configuration file breaks a rule; the message names the key."""
@@ -41,6 +43,7 @@ class NodeConfig:
     fraud_address: str = ""
     fraud_deadline_ms: int = 50
     unscored_allow_max_minor: int = 100_000
+    fraud_rules: FraudRules = NO_LISTS
     map_gib: int = 64
     checkpoint_interval_s: float = 5.0
     raft: dict[str, Any] = field(default_factory=dict)
@@ -72,6 +75,13 @@ def _address(table: dict[str, Any], path: str, default: str | None = None) -> st
     if value and (not host or not port.isdecimal() or not 0 <= int(port) <= 65_535):
         raise ConfigError(f"{path}: must be host:port, is {value!r}")
     return value
+
+
+def _rules(table: dict[str, Any]) -> FraudRules:
+    try:
+        return rules_from(_get(table, "fraud.rules", dict, {}))
+    except RulesError as error:
+        raise ConfigError(str(error)) from error
 
 
 def load_config(path: Path) -> NodeConfig:
@@ -109,6 +119,7 @@ def load_config(path: Path) -> NodeConfig:
         fraud_address=_address(table, "fraud.address", ""),
         fraud_deadline_ms=_get(table, "fraud.deadline_ms", int, 50),
         unscored_allow_max_minor=_get(table, "fraud.unscored_allow_max_minor", int, 100_000),
+        fraud_rules=_rules(table),
         map_gib=_get(table, "ledger.map_gib", int, 64),
         checkpoint_interval_s=_get(table, "ledger.checkpoint_interval_s", float, 5.0),
         raft=_get(table, "raft", dict, {}),

@@ -18,6 +18,7 @@ from node.payments.msisdn import MsisdnError, normalise
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.payments.plan import Decided, Parties, content_hash, pack_legs, pack_payment
 from node.payments.tariffs import Tariffs
+from node.service.fraud_rules import Listed
 from node.service.limits import HANDLES_REMEMBERED_MAX, NAMES_REMEMBERED_MAX, REFERENCE_BYTES_MAX
 from node.service.payment_drafts import Draft
 from node.service.payment_outcomes import Legs, judge_by_legs, model_name, refusal
@@ -128,6 +129,16 @@ class PaymentBook:
                     self._handles.clear()
                 self._handles[handle] = number
         return number
+
+    def listed(self, lists: Sequence[Listed]) -> dict[int, list[Listed]]:
+        """The entries of lists by account, in every currency that has a tariff."""
+        found: dict[int, list[Listed]] = {}
+        for entry in lists:
+            for ledger in self._tariffs.ledgers:
+                account = self._account(ledger, "msisdn", entry.msisdn)
+                if account:
+                    found.setdefault(account, []).append(entry)
+        return found
 
     def _payee_account(self, ledger: int, kind: PaymentKind, payee: str, currency: str) -> int:
         if kind is PaymentKind.BUY_AIRTIME:

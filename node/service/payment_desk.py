@@ -19,12 +19,14 @@ import numpy as np
 import numpy.typing as npt
 from kibubu.payments.v1 import payments_pb2
 
+from node.ledger.columns import Column
 from node.ledger.overlay import FIELDS, extract_in_order
 from node.ledger.statuses import FraudDecision, PaymentStatus, PinVerdict
 from node.service.admission import Admission
 from node.service.errors import QueueFullError, ServiceError, UnknownOutcomeError
 from node.service.fraud_client import FraudClient, Scores
 from node.service.fraud_policy import decision_without_score
+from node.service.fraud_rules import NO_LISTS, RULE_REASON_FIRST, FraudRules
 from node.service.limits import (
     OUTCOME_WAIT_S,
     PAYMENTS_IN_SCORE_MAX,
@@ -84,6 +86,7 @@ class PaymentDesk:
         metrics: NodeMetrics,
         *,
         unscored_allow_max_minor: int,
+        rules: FraudRules = NO_LISTS,
         time_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._book = book
@@ -91,6 +94,7 @@ class PaymentDesk:
         self._fraud = fraud
         self._metrics = metrics
         self._unscored_allow_max_minor = unscored_allow_max_minor
+        self._rules = rules
         self._time_ns = time_ns
         self._loop = asyncio.get_running_loop()
         self._by_id: dict[int, _Job] = {}
@@ -242,12 +246,27 @@ class PaymentDesk:
             for draft, decision, score_ppm, reasons in rows:
                 draft.decision, draft.score_ppm = _DECISIONS[decision], score_ppm
                 draft.model_version, draft.reasons = scores.model_version, tuple(reasons)
+        self._apply_rules(drafts, now_ns)
         for draft in drafts:
             draft.hold = draft.decision in _HOLDS
             if draft.decision is FraudDecision.REFUSE:
                 draft.refuse(PaymentStatus.REFUSED_BY_FRAUD_CHECK)
         for made, count in Counter(draft.decision for draft in drafts).items():
             self._metrics.fraud_decisions.labels(made.name.lower()).inc(count)
+
+    def _apply_rules(self, drafts: list[Draft], now_ns: int) -> None:
+        listed = self._book.listed(self._rules.lists)
+        for draft in drafts:
+            if draft.amount_minor < self._rules.least_minor and not listed:
+                continue
+            row = self._book.columns[draft.payer_account]
+            draft.decision, rule = self._rules.decide(
+                draft.decision, amount_minor=draft.amount_minor, created_ns=int(row[Column.CREATED_NS]),
+                pin_set_ns=int(row[Column.PIN_SET_NS]), now_ns=now_ns,
+                listed=(*listed.get(draft.payer_account, ()), *listed.get(draft.payee_account, ())),
+            )  # fmt: skip
+            if rule is not None:
+                draft.reasons = (RULE_REASON_FIRST + rule, *draft.reasons[:2])
 
     async def _scores(self, fraud: FraudClient, drafts: list[Draft], now_ns: int) -> Scores | None:
         in_flight = _as_payments(

@@ -13,6 +13,7 @@ from node.ledger.records import TransferFlag, leg_id
 from node.ledger.statuses import PaymentStatus, TransferCode
 from node.payments.plan import HOLD_TIMEOUT_S, VERDICT_LEG
 from node.payments.tariffs import Tariffs
+from node.service.fraud_rules import RULE_REASON_FIRST, Rule
 from node.service.limits import REVIEW_HISTORY_MAX
 from node.storage.ledger_store import LedgerStore, StoredPayment, StoredTransfer
 
@@ -74,7 +75,7 @@ class ReviewBook:
             decision=int(record["decision"]),
             score_ppm=int(record["score_ppm"]),
             model_version=f"{version:08x}" if version else "",
-            reasons=[FEATURE_NAMES[reason - 1] for reason in reasons if 0 < reason <= len(FEATURE_NAMES)],
+            reasons=[_reason(reason) for reason in reasons if reason],
             analyst=_analyst(verdict) if verdict is not None and not int(verdict.outcome["status"]) else "",
         )
 
@@ -114,6 +115,14 @@ class ReviewBook:
             balance_after_minor=int(outcome["debit_balance_minor" if is_debit else "credit_balance_minor"]),
             is_pending=bool(int(record["flags"]) & TransferFlag.PENDING),
         )
+
+
+def _reason(number: int) -> str:
+    """The name of a feature or of a rule."""
+    if number >= RULE_REASON_FIRST:
+        known = number - RULE_REASON_FIRST < len(Rule)
+        return "rule_" + (Rule(number - RULE_REASON_FIRST).name.lower() if known else str(number))
+    return FEATURE_NAMES[number - 1] if number <= len(FEATURE_NAMES) else f"feature_{number}"
 
 
 def _analyst(verdict: StoredTransfer) -> str:

@@ -1,4 +1,4 @@
-"""An analyst's day on a real cluster: something is held, looked at, released or refused, and the ledger says by whom."""
+"""An analyst's day on a real cluster: something is held, looked at, released or refused, and it says by whom."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from fraud.drift import ROWS_MIN, WINDOW_ROWS, Drift, reference
 from fraud.reasons import WORDS, in_words
 from node.ledger.features import FEATURE_NAMES
 from node.ledger.statuses import FraudDecision
+from node.service.fraud_rules import Rule
 
 ALLOW, HOLD, REFUSE = (int(d) for d in (FraudDecision.ALLOW, FraudDecision.HOLD, FraudDecision.REFUSE))
 
@@ -63,7 +64,8 @@ def test_a_wrong_cost_is_named(table: Any, complaint: str) -> None:
 
 
 def test_every_feature_has_words() -> None:
-    assert set(WORDS) == set(FEATURE_NAMES)
+    rules = {f"rule_{rule.name.lower()}" for rule in Rule}
+    assert set(WORDS) == set(FEATURE_NAMES) | rules
     assert in_words((FEATURE_NAMES.index("payee_is_new") + 1, 0, 255)) == [WORDS["payee_is_new"]]
 
 

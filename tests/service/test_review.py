@@ -20,6 +20,7 @@ from node.payments.plan import HOLD_TIMEOUT_S
 from node.payments.tariffs import load_tariffs
 from node.service.admission import Admission
 from node.service.fraud_client import FraudClient
+from node.service.fraud_rules import NO_LISTS, FraudRules, Listed, Rule
 from node.service.guard import Guard
 from node.service.metrics import NodeMetrics
 from node.service.payment_book import PaymentBook
@@ -36,7 +37,7 @@ RELEASE, REFUSE = review_pb2.VERDICT_RELEASE, review_pb2.VERDICT_REFUSE
 class Office:
     """A leader whose sidecar is down, and an analyst with a stub."""
 
-    def __init__(self, node: OneNode, certificates: Path) -> None:
+    def __init__(self, node: OneNode, certificates: Path, rules: FraudRules = NO_LISTS) -> None:
         self.node, self.people = node, node.people()
         metrics, tariffs = NodeMetrics(CollectorRegistry()), load_tariffs()
         own = tls_paths(certificates, "node", "n1")
@@ -44,7 +45,13 @@ class Office:
         admission = Admission(node, metrics, leader_address=lambda: "", time_ns=lambda: START_NS)
         self.book = PaymentBook(node.store, tariffs, PIN_KEY, lambda: START_NS)
         self.desk = PaymentDesk(
-            self.book, admission, self.fraud, metrics, unscored_allow_max_minor=100_000, time_ns=lambda: START_NS
+            self.book,
+            admission,
+            self.fraud,
+            metrics,
+            unscored_allow_max_minor=100_000,
+            rules=rules,
+            time_ns=lambda: START_NS,
         )
         guard = Guard(node, metrics, lambda: "")
         barrier = ReadBarrier(node, lambda: "")
@@ -203,3 +210,28 @@ async def test_an_ordinary_payment_is_not_an_analysts(office: Office) -> None:
     assert not isinstance(draft, PaymentStatus)
     assert (await office.desk.decide(draft, PIN)).status_name == "ok"
     assert not (await office.get((5).to_bytes(16, "big"))).found
+
+
+async def test_a_rule_is_applied_and_is_the_first_reason(tmp_path: Path, certificates: Path) -> None:
+    node = OneNode(tmp_path)
+    later = START_NS + 1
+    lists = (Listed("254712000003", Rule.REFUSE_LIST, later), Listed("254712000001", Rule.ALLOW_LIST, later))
+    office = Office(node, certificates, FraudRules(cap_minor=40_000, lists=lists))
+
+    async def pay(number: int, payer: str, payee: str) -> payments_pb2.Outcome:
+        payment = payments_pb2.Payment(
+            kind=payments_pb2.PAYMENT_KIND_SEND_MONEY, payer_msisdn=payer, payee=payee, amount_minor=50_000,
+            currency="KES",
+        )  # fmt: skip
+        draft = office.book.draft(number, payment)
+        assert not isinstance(draft, PaymentStatus)
+        return await office.desk.decide(draft, PIN)
+
+    assert (await pay(1, "254712000001", "254712000002")).decision == FraudDecision.ALLOW_UNSCORED
+    assert (await pay(2, "254712000002", "254712000003")).status_name == "refused_by_fraud_check"
+    assert (await pay(3, "254712000002", "254712000001")).decision == FraudDecision.ALLOW_UNSCORED
+    stored = node.store.lookup_payment(2)
+    assert stored is not None
+    assert int(stored.record["reason_1"]) == 200 + Rule.REFUSE_LIST
+    await office.fraud.close()
+    node.store.close()

@@ -93,6 +93,10 @@ class Tariffs:
         """0 = the operator has no tariff in that currency."""
         return next((tariff.ledger for tariff in self.dated if tariff.currency == currency), 0)
 
+    @property
+    def ledgers(self) -> set[int]:
+        return {tariff.ledger for tariff in self.dated}
+
     def currency_of(self, ledger: int) -> str:
         """ "" = the operator has no tariff in that ledger."""
         return next((tariff.currency for tariff in self.dated if tariff.ledger == ledger), "")
