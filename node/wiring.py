@@ -50,6 +50,7 @@ from node.storage.ledger_db import ForeignDataError
 from node.storage.ledger_store import StoreConfig
 from node.storage.raft_log import RaftLogError
 from node.storage.snapshot_files import SnapshotError
+from node.warm_up import warm_up
 
 _log = logging.getLogger("kibubu.node")
 _STOP_GRACE_S = 2.0
@@ -271,6 +272,7 @@ def run(config: NodeConfig) -> int:
 
 async def _run(config: NodeConfig) -> int:
     node = Node(config)
+    warm_up()
     node.serve_metrics()
     rest_collector()
     await node.run()
