@@ -20,6 +20,7 @@ TEST_PACKAGES = {  # above all what `kibubu chaos` uses, and leaves out with a r
     "mkfs.ext4": "e2fsprogs",
     "nft": "nftables",
     "nsenter": "util-linux",
+    "strace": "strace",
     **EDGE_TEST_PACKAGES,
 }
 _POLICY = Path("/usr/sbin/policy-rc.d")

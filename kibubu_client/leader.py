@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 
 from kibubu_client.errors import InvalidRequestError, KibubuError, NotAppliedError, UnknownOutcomeError
-from kibubu_client.rescue import Rescue
+from kibubu_client.rescue import Leads, Rescue
 
 LEADER_ADDRESS_KEY = "kibubu-leader-address"
 NOT_APPLIED_KEY = "kibubu-not-applied"
@@ -68,12 +68,12 @@ class LeaderCaller:
             address: grpc.aio.secure_channel(address, credentials, options=_OPTIONS) for address in self._addresses
         }
         self._methods: dict[tuple[str, type[Any], str], Any] = {}
-        self._leader = self._addresses[0]
+        self._leads = Leads(self._addresses[0])
 
     @property
     def leader(self) -> str:
         """The address that the next call tries first."""
-        return self._leader
+        return self._leads.address
 
     async def close(self) -> None:
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
@@ -83,7 +83,7 @@ class LeaderCaller:
         end_s = time.monotonic() + deadline_s
         pause_s, maybe_happened, hint_was_followed = PAUSE_S_MIN, False, False
         while True:
-            address, left_s = self._leader, end_s - time.monotonic()
+            address, left_s = self._leads.address, end_s - time.monotonic()
             timeout_s = max(0.001, min(left_s, ATTEMPT_S_MAX))
             call = self._method(address, stub, method)(request, timeout=timeout_s)
             rescue = self._rescue(call, address, stub, method, request, timeout_s)
@@ -93,7 +93,6 @@ class LeaderCaller:
                 task = asyncio.current_task()
                 if not rescue.address or (task is not None and task.cancelling()):
                     raise  # the caller has given up
-                self._leader = rescue.address
                 return rescue.answer
             except grpc.aio.AioRpcError as error:
                 trailers = _trailers(error)
@@ -120,7 +119,7 @@ class LeaderCaller:
         def ask(other: str) -> Any:
             return self._method(other, stub, method)(request, timeout=timeout_s)
 
-        return Rescue(call, others, ask, lambda error: NOT_APPLIED_KEY in _trailers(error))
+        return Rescue(self._leads, call, others, ask, lambda error: NOT_APPLIED_KEY in _trailers(error))
 
     def _method(self, address: str, stub: type[Any], method: str) -> Any:
         key = (address, stub, method)
@@ -130,12 +129,12 @@ class LeaderCaller:
 
     def _move_on(self, tried: str, hint: str) -> bool:
         """Choose whom to ask next; True = somebody else is known to lead."""
-        if self._leader != tried:
+        if self._leads.address != tried:
             return True  # another call has found the way
         if hint in self._channels and hint != tried:
-            self._leader = hint
+            self._leads.address = hint
             return True
-        self._leader = self._addresses[(self._addresses.index(tried) + 1) % len(self._addresses)]
+        self._leads.address = self._addresses[(self._addresses.index(tried) + 1) % len(self._addresses)]
         return False
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import random
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -88,6 +90,21 @@ class Ground:
 
     def runs(self, name: str) -> bool:
         return processes.find_process(self.layout.pid_file(name)) is not None
+
+    @contextlib.contextmanager
+    def traced(self, name: str, injected: str) -> Iterator[None]:
+        """A running process under strace, which makes system calls fail: `call:error=NAME`."""
+        process = processes.find_process(self.layout.pid_file(name))
+        if process is None:
+            raise NotRecoveredError(f"{name} does not run")
+        call = injected.partition(":")[0]
+        command = ["strace", "-f", "-qq", "-o", os.devnull, "-p", str(process.pid)]
+        tracer = subprocess.Popen([*command, "-e", f"trace={call}", "-e", f"inject={injected}"])
+        try:
+            yield
+        finally:
+            tracer.terminate()
+            tracer.wait()
 
     def role(self, node_id: str) -> str:
         """leader, follower, candidate or joining; empty when it does not answer."""

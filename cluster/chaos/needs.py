@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -64,6 +65,16 @@ def _volumes() -> str:
     return ""
 
 
+def _strace() -> str:
+    """Permission to look into another process is not had everywhere."""
+    missing = _missing_programs("strace")
+    if missing:
+        return missing
+    command = ["strace", "-qq", "-o", os.devnull, "-e", "inject=fsync:error=EIO", "true"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"strace: {done.stderr.strip()}" if done.returncode else ""
+
+
 def _faketime() -> str:
     return "" if FAKETIME.exists() else f"libfaketime is not installed ({FAKETIME})"
 
@@ -73,6 +84,7 @@ _PROBES: dict[Need, Callable[[], str]] = {
     "network": _network,
     "hub": lambda: _network(with_hub=True),
     "shim": _shim,
+    "strace": _strace,
     "volumes": _volumes,
     "faketime": _faketime,
     "cgroup": memory.problem,

@@ -15,7 +15,7 @@ from cluster.chaos.needs import forbidden
 DEFAULT = "mix"
 TOUR = (  # one of every kind, for a few minutes on a small machine
     "leader-killed", "killed-in-checkpoint", "leader-stopped", "leader-isolated", "leader-deaf", "bridge",
-    "ragged-network", "slow-disk-follower", "sync-fails", "disk-full", "disk-lost", "power-cut-all",
+    "ragged-network", "slow-disk-follower", "sync-fails-strace", "disk-full", "disk-lost", "power-cut-all",
     "clock-jumps-leader", "clock-drifts", "memory-short", "sidecar-killed", "edge-killed", "prometheus-away",
 )  # fmt: skip
 _CALM_S = (0.3, 1.0)  # between two strikes of a mix

@@ -280,3 +280,17 @@ async def test_a_caller_that_gives_up_is_cancelled(client: Client, nodes: list[S
     answer.cancel()
     with pytest.raises(asyncio.CancelledError):
         await answer
+
+
+async def test_one_scout_asks_for_all_silent_calls(client: Client, nodes: list[ScriptedNode]) -> None:
+    """Twenty calls hang at the first node; the others refuse, and are not flooded. Then one of them leads."""
+    nodes[0].gate.clear()
+    nodes[1].script = nodes[2].script = deque([NOT_LEADER])
+    answers = [asyncio.ensure_future(client.create_transfers(packed(number))) for number in range(1, 21)]
+    while len(nodes[1].batches) + len(nodes[2].batches) < 2:
+        await asyncio.sleep(0.01)
+    scouted = {batch[0] for node in nodes[1:] for batch in node.batches}
+    assert len(scouted) == 1
+    nodes[2].script = deque([OK])
+    found = await asyncio.gather(*answers)
+    assert [answer["position"].tolist() for answer in found] == [[number] for number in range(1, 21)]

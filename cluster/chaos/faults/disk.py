@@ -49,6 +49,15 @@ def sync_fails(ground: Ground) -> None:
     _disk_fails(ground, "sync-fails", ground.leader(), sync_errno=errno.EIO)
 
 
+@fault("sync-fails-strace", needs=("strace",))
+def sync_fails_strace(ground: Ground) -> None:
+    """a sync of the leader fails with EIO, made to fail by strace and not by the shim"""
+    leader = ground.leader()
+    with ground.strike("sync-fails-strace", leader), ground.traced(leader, "fdatasync:error=EIO"):
+        if not wait_for(lambda: not ground.runs(leader), _EXIT_WAIT_S):
+            raise AssertionError(f"{leader} goes on although its disk fails")
+
+
 @fault("write-fails", needs=("shim",))
 def write_fails(ground: Ground) -> None:
     """a write of a follower fails with EIO"""

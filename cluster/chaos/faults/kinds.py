@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:  # the ground is prepared for needs, which are declared here
     from cluster.chaos.ground import Ground
 
-Need = Literal["prometheus", "network", "hub", "shim", "volumes", "faketime", "cgroup"]
+Need = Literal["prometheus", "network", "hub", "shim", "strace", "volumes", "faketime", "cgroup"]
 Strike = Callable[["Ground"], None]
 
 
