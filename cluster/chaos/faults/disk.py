@@ -146,15 +146,33 @@ def power_cut_all(ground: Ground) -> None:
     _power_cut(ground, "power-cut-all", list(NODE_IDS))
 
 
+@fault("power-cut-joining", needs=("volumes",))
+def power_cut_joining(ground: Ground) -> None:
+    """a node with an empty disk loses its power in the middle of catching up"""
+    follower = ground.any_follower()
+    with ground.strike("power-cut-joining", follower):
+        ground.kill(follower)
+        ground.empty_disk(follower)
+        ground.start(follower)
+        wait_for(lambda: ground.role(follower) == "joining", JOIN_WAIT_S)
+        _lose_power(ground, [follower])
+        ground.start(follower)
+        ground.wait_joined(follower)
+
+
 def _power_cut(ground: Ground, name: str, nodes: Sequence[str]) -> None:
     with ground.strike(name, "+".join(nodes)):
-        for node_id in nodes:
-            ground.volumes[node_id].cut_power()
-        for node_id in nodes:
-            ground.kill(node_id)
-        for node_id in nodes:
-            ground.volumes[node_id].unmount()
-            ground.volumes[node_id].mount()
+        _lose_power(ground, nodes)
+
+
+def _lose_power(ground: Ground, nodes: Sequence[str]) -> None:
+    for node_id in nodes:
+        ground.volumes[node_id].cut_power()
+    for node_id in nodes:
+        ground.kill(node_id)
+    for node_id in nodes:
+        ground.volumes[node_id].unmount()
+        ground.volumes[node_id].mount()
 
 
 @fault("lying-disks", needs=("shim", "volumes"), is_canary=True)
