@@ -34,6 +34,7 @@ USSD_TRIES_MAX = 8
 _USSD_TIMEOUT_S = 4.0
 _PAGE = 1_000
 _PENDING = 2
+_UNKNOWN, _BUSY = "We do not know yet", "The service is busy"  # of the edge's screens: dial again
 Moved = tuple[str, str, int]  # payer, payee, amount in minor units
 
 
@@ -113,8 +114,8 @@ class People:
         text = f"1*{paid.payee}*{paid.amount_minor // 100}*{demo.DEMO_PIN}"
         for _ in range(USSD_TRIES_MAX):
             screen = await asyncio.to_thread(_post, self._layout.edge_address, paid.payer, session, text)
-            if screen.startswith("END Sent"):
-                paid.outcome, paid.moved = Outcome.ACKNOWLEDGED, True
+            if screen.startswith("END") and _UNKNOWN not in screen and _BUSY not in screen:
+                paid.outcome, paid.moved = Outcome.ACKNOWLEDGED, screen.startswith("END Sent")
                 return
             await asyncio.sleep(THINK_S)
 

@@ -46,12 +46,15 @@ def check_reads(evidence: Evidence, log: Records, invoked_ns: Ints, completed_ns
     _check_covers(reads, order, completed_ns, verdict)
     history = _AccountHistory(log, order)
     began_by = np.maximum.accumulate(invoked_ns) if len(log) else invoked_ns
-    for read in reads.tolist():
-        account, as_of, balance_minor, available_minor, _, read_completed_ns = read
-        last = int(np.searchsorted(began_by, read_completed_ns, side="right"))
+    as_of = reads["as_of_position"].astype(np.int64) << 16 | _BATCH_LAST
+    # Most reads show the very state of their position; the others are looked at one by one.
+    for row in np.flatnonzero(~history.show(reads, as_of)).tolist():
+        read = reads[row]
+        last = int(np.searchsorted(began_by, read["completed_ns"], side="right"))
         limit = int(order[last - 1]) if last else 0
-        if not history.shows(account, as_of << 16 | _BATCH_LAST, limit, (balance_minor, available_minor)):
-            verdict.add(Rule.READ_DIFFERS, f"account {account}: {balance_minor} as of position {as_of}")
+        if not history.shows_later(read, int(as_of[row]), limit):
+            text = f"account {read['account']}: {read['balance_minor']} as of position {read['as_of_position']}"
+            verdict.add(Rule.READ_DIFFERS, text)
 
 
 def _check_covers(reads: Records, order: Ints, completed_ns: Ints, verdict: Verdict) -> None:
@@ -88,15 +91,23 @@ class _AccountHistory:
         by_key = np.argsort(key, kind="stable")
         # A batch is applied in one step: only the state after all of it can be seen.
         last = np.append(np.diff(key[by_key] >> 16) != 0, True)[: len(key)]
-        self._keys: Ints = key[by_key][last]
-        self._states: list[tuple[int, int]] = [(b, a) for b, a in np.concatenate(states)[by_key][last].tolist()]
+        # In front, what every account has before its first batch.
+        self._keys: Ints = np.concatenate([[-1], key[by_key][last]])
+        self._states: Ints = np.concatenate([[[0, 0]], np.concatenate(states)[by_key][last]])
 
-    def shows(self, account: int, order: int, limit: int, state: tuple[int, int]) -> bool:
-        """Whether the account had this balance at `order` or at a later place up to `limit`."""
-        base = account << _ACCOUNT_SHIFT
-        at = int(np.searchsorted(self._keys, base | order, side="right")) - 1
-        first = at >= 0 and int(self._keys[at]) >= base
-        if (self._states[at] if first else (0, 0)) == state:
-            return True
+    def show(self, reads: Records, order: Ints) -> npt.NDArray[np.bool_]:
+        """For each read, whether its balances are those of the account at its place in the order."""
+        base = reads["account"].astype(np.int64) << _ACCOUNT_SHIFT
+        at = np.searchsorted(self._keys, base | order, side="right") - 1
+        at[self._keys[at] < base] = 0
+        seen = np.stack([reads["balance_minor"], reads["available_minor"]], axis=1)
+        matches: npt.NDArray[np.bool_] = (self._states[at] == seen).all(axis=1)
+        return matches
+
+    def shows_later(self, read: Records, order: int, limit: int) -> bool:
+        """Whether the account had the read's balances at a place behind `order`, up to `limit`."""
+        base = int(read["account"]) << _ACCOUNT_SHIFT
+        first = int(np.searchsorted(self._keys, base | order, side="right"))
         end = int(np.searchsorted(self._keys, base | max(limit, order), side="right"))
-        return state in self._states[at + 1 : min(end, at + 1 + _READ_STEPS_MAX)]
+        later = self._states[first : min(end, first + _READ_STEPS_MAX)]
+        return bool((later == [read["balance_minor"], read["available_minor"]]).all(axis=1).any())
