@@ -24,6 +24,7 @@ from cluster.layout import NODE_IDS, Launch
 LEADER_WAIT_S = 30.0
 RECOVERY_WAIT_S = 120.0
 ADDRESS_WAIT_S = 15.0
+TRACER_WAIT_S = 2.0
 _POLL_S = 0.05
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -104,7 +105,11 @@ class Ground:
             yield
         finally:
             tracer.terminate()
-            tracer.wait()
+            try:
+                tracer.wait(TRACER_WAIT_S)
+            except subprocess.TimeoutExpired:  # it may miss the end of a process with many threads
+                tracer.kill()
+                tracer.wait()
 
     def role(self, node_id: str) -> str:
         """leader, follower, candidate or joining; empty when it does not answer."""
