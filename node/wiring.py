@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -23,9 +24,10 @@ from kibubu.review.v1 import review_pb2, review_pb2_grpc
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, start_http_server
 
 from node.consensus.contract import LogEntry
-from node.consensus.engine import RaftEngine
+from node.consensus.engine import RaftEngine, exit_at_once
 from node.consensus.seams import ConsensusConfig, FatalRaftError, SystemClock, TlsFiles
 from node.consensus.transport import GrpcTransport
+from node.ledger.history import BrokenHistoryError
 from node.payments.tariffs import TariffError, load_tariffs
 from node.process import rest_collector
 from node.service.admin_servicer import AdminServicer
@@ -44,11 +46,15 @@ from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook
 from node.service.review_servicer import ReviewServicer
+from node.service.scrubbing import ScrubThread
 from node.service.tls import load_server_credentials
+from node.storage.damage import DAMAGE, DamagedFolderError, mark_damaged
 from node.storage.data_folder import DataFolder, open_data_folder
 from node.storage.ledger_db import ForeignDataError
 from node.storage.ledger_store import StoreConfig
 from node.storage.raft_log import RaftLogError
+from node.storage.room import RoomWatch
+from node.storage.scrub import Scrubber
 from node.storage.snapshot_files import SnapshotError
 from node.warm_up import warm_up
 
@@ -103,11 +109,21 @@ class TimedStore:
         return results
 
 
-def start_anew() -> None:
-    """The same process from its beginning, which installs the snapshot that was received. Nothing is said before."""
-    sys.stderr.write("a snapshot was received; this node starts anew to install it\n")
+def start_anew(reason: str) -> None:
+    """The same process from its beginning. Nothing more is said to anybody."""
+    sys.stderr.write(f"{reason}; this node starts anew\n")
     sys.stderr.flush()
     os.execv(sys.executable, sys.orig_argv)
+
+
+def die(config: NodeConfig, error: BaseException) -> None:
+    """From any thread, and the last that this process does: damaged data is rebuilt from the other nodes."""
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, DAMAGE) and config.peers:
+        with contextlib.suppress(OSError):
+            mark_damaged(config.data_dir, reason)
+            start_anew(f"damaged data ({reason})")
+    exit_at_once(reason)
 
 
 def build_engine(config: NodeConfig, data: DataFolder, metrics: NodeMetrics) -> RaftEngine:
@@ -126,7 +142,9 @@ def build_engine(config: NodeConfig, data: DataFolder, metrics: NodeMetrics) -> 
         SystemClock(),
         TimedStore(data, metrics),
         snapshots=data.snapshots,
-        on_install=start_anew,
+        room=RoomWatch(config.data_dir, config.reserve_mib << 20, (data.log.map_room, data.store.database.map_room)),
+        on_fatal_error=lambda error: die(config, error),
+        on_install=lambda: start_anew("a snapshot was received and is to be installed"),
     )
 
 
@@ -152,7 +170,9 @@ class Node:
             checkpoint_interval_s=config.checkpoint_interval_s,
         )
         data = open_data_folder(config.data_dir, store_config, alone=not config.peers)
-        self._store = data.store
+        self._store, self._journal = data.store, data.log
+        self._store.on_failure = self._die
+        self._scrubber = Scrubber(data.store.database, data.log)
         self._registry = CollectorRegistry()
         self._metrics = NodeMetrics(self._registry)
         self._engine = build_engine(config, data, self._metrics)
@@ -163,6 +183,9 @@ class Node:
         self._rate = RateMeter(lambda: self._store.transfers_total)
         self._health = health.aio.HealthServicer()
         self._stopping = asyncio.Event()
+
+    def _die(self, error: BaseException) -> None:
+        die(self._config, error)
 
     def _leader_address(self) -> str:
         return self._config.api_address_of(self._engine.status().leader_id)
@@ -175,6 +198,9 @@ class Node:
         self._engine.start()
         await server.start()
         _log.info("node %s of %s serves on %s", self._config.node_id, self._config.cluster_id, self._config.api_address)
+        scrub = ScrubThread(self._scrubber, max(self._config.scrub_mib_per_s, 1e-6) * (1 << 20), self._die)
+        if self._config.scrub_mib_per_s:
+            scrub.start()
         expiry = Expiry(self._engine, lambda: self._store.next_expiry_ns)
         tasks = [asyncio.create_task(self._watch()), asyncio.create_task(expiry.run())]
         await self._stopping.wait()
@@ -186,12 +212,15 @@ class Node:
         await server.stop(_STOP_GRACE_S)
         if fraud is not None:
             await fraud.close()
+        if self._config.scrub_mib_per_s:
+            await asyncio.to_thread(scrub.stop)
         await asyncio.to_thread(self._engine.stop)
         await asyncio.to_thread(self._store.close)
 
     def _build_server(self) -> tuple[grpc.aio.Server, FraudClient | None]:
         config, metrics = self._config, self._metrics
         guard = Guard(self._engine, metrics, self._leader_address)
+        guard.on_storage_failure = self._die
         admission = Admission(self._engine, metrics, leader_address=self._leader_address)
         barrier = ReadBarrier(self._engine, self._leader_address)
         fraud = build_fraud_client(config, metrics)
@@ -218,7 +247,16 @@ class Node:
         review = ReviewServicer(ReviewBook(self._store, self._tariffs), admission, barrier, guard)
         review_pb2_grpc.add_ReviewServiceServicer_to_server(review, services)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
-            AdminServicer(config, self._engine, self._store, guard, self._rate, lambda: admission.queue_length),
+            AdminServicer(
+                config,
+                self._engine,
+                self._store,
+                guard,
+                self._rate,
+                lambda: admission.queue_length,
+                self._scrubber,
+                self._journal,
+            ),
             services,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
@@ -264,6 +302,8 @@ def run(config: NodeConfig) -> int:
         ForeignDataError,
         RaftLogError,
         SnapshotError,
+        DamagedFolderError,
+        BrokenHistoryError,
         OSError,
     ) as error:
         print(f"kibubu node: {error}", file=sys.stderr)  # noqa: T201

@@ -17,6 +17,7 @@ class ProposalStatus(Enum):
     APPLIED = "applied"
     REFUSED_NOT_LEADER = "refused_not_leader"
     REFUSED_QUEUE_FULL = "refused_queue_full"
+    REFUSED_NO_ROOM = "refused_no_room"  # the disk is nearly full
     REFUSED_STOPPING = "refused_stopping"
     DISCARDED = "discarded"
     UNKNOWN = "unknown"

@@ -43,6 +43,11 @@ from node.consensus.snapshots import SnapshotReceiver, SnapshotSender
 from node.storage.member import Seen
 
 COMMIT_NOTICE_S = 0.01
+SYNC_WEIGHT = 0.2  # of the newest sync in the usual time
+SYNC_US_MAX = 0xFFFF_FFFF
+SLOW_SYNC_US = 100_000  # slower, and SLOWER_FACTOR slower than another node: that one should lead
+SLOWER_FACTOR = 5
+LEAVE_EVERY_S = 5.0
 ASK_AGAIN_SHARE = 0.4  # of an election time-out: when the first pre-vote came a moment too early
 LEADER_LOST_SHARE = 0.3
 APPLY_ENTRIES_MAX = 1_024
@@ -79,7 +84,8 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         self.promises: list[tuple[str, Message]] = []  # true only once the log is synced
         self.voters: set[str] = set()
         self.noop_index = 0
-        self.sync_us = 0
+        self.sync_us = 0  # usual time of a sync
+        self._leave_at = 0.0
         self._notice_at = self._compact_at = 0.0
         peers = [Node(peer) for peer in config.other_peers()]
         self.nodes = {node.id: node for node in peers}
@@ -115,11 +121,18 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
 
     def flush(self) -> None:
         """The one place where promises leave the node: one sync for all of them, first."""
-        self.log.sync()
+        if self.log.dirty:
+            self._timed_sync()
         promises, self.promises = self.promises, []
         for peer, message in sorted(promises, key=lambda promise: promise[0]):
             if not isinstance(message, AppendReply) or message.term == self.term():
                 self.send(peer, message)
+
+    def _timed_sync(self) -> None:
+        started_at = self.clock.monotonic()
+        self.log.sync()
+        took_us = (self.clock.monotonic() - started_at) * 1e6
+        self.sync_us = int(min(self.sync_us + (took_us - self.sync_us) * SYNC_WEIGHT, SYNC_US_MAX))
 
     def connected(self, peer: str) -> None:
         if not self._SyncObj__connectedNodes:  # back from isolation: hear a leader out before disturbing it
@@ -310,7 +323,7 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         match message:
             case SnapshotOffer():
                 self._hear_leader(peer, message.term)
-                if receiver is not None and message.position > self.applied_index():
+                if receiver is not None and message.position > self.applied_index() and self.room is Room.OK:
                     receiver.on_offer(peer, message, now)
             case SnapshotRequest() if self.is_leader() and self.snapshot_sender is not None:
                 self.snapshot_sender.answer(peer, message, now)
@@ -362,6 +375,9 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         if not self.is_ready():
             self.proposals.refuse(proposals, ProposalStatus.REFUSED_NOT_LEADER)
             return
+        if self.room is not Room.OK:
+            self.proposals.refuse(proposals, ProposalStatus.REFUSED_NO_ROOM)
+            return
         for position, proposal in enumerate(proposals):
             if self.log.bytes_total >= self.config.log_bytes_max:
                 self.proposals.refuse(proposals[position:], ProposalStatus.REFUSED_QUEUE_FULL)
@@ -393,6 +409,7 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         now = self.clock.monotonic()
         self.proposals.expire(now)
         self._go_on_with_handover(now)
+        self._leave_when_unfit(now)
         if not self.is_leader():
             self._notice_at = 0.0
             self.reads.fail()
@@ -405,6 +422,15 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         if self._notice_at and now >= self._notice_at:
             self.replicator.tell_commit(self._view())
             self._notice_at = 0.0
+
+    def _leave_when_unfit(self, now: float) -> None:
+        """A leader whose disk is nearly full, or far slower than another node's, gives up its lead."""
+        if not self.is_leader() or self.handover is not None or now < self._leave_at:
+            return
+        is_slow = self.sync_us > SLOW_SYNC_US and self.replicator.fastest_sync_us() * SLOWER_FACTOR < self.sync_us
+        if self.room is not Room.OK or is_slow:
+            self._leave_at = now + LEAVE_EVERY_S
+            self.hand_over(self.replicator.fastest() if is_slow else "", lambda done: None)
 
     def _go_on_with_handover(self, now: float) -> None:
         handover = self.handover

@@ -72,6 +72,7 @@ class RaftEngine:
         *,
         randomness: random.Random | None = None,
         on_fatal: Callable[[str], None] = exit_at_once,
+        on_fatal_error: Callable[[BaseException], None] | None = None,
         on_install: Callable[[], None] = lambda: exit_at_once("a snapshot waits to be installed"),
         snapshots: Snapshots | None = None,
         room: Callable[[], Room] = room_enough,
@@ -80,7 +81,7 @@ class RaftEngine:
         self._config, self._log, self._transport, self._clock = config, log, transport, clock
         self._state_machine = state_machine
         self._on_fatal, self._on_install = on_fatal, on_install
-        self._room = room
+        self._on_fatal_error, self._room = on_fatal_error, room
         self._lock = threading.Lock()
         self._wakeup = threading.Event()
         self._queue: deque[Proposal] = deque()
@@ -228,6 +229,8 @@ class RaftEngine:
         except BaseException as error:
             with self._lock:
                 self._stopped = True
+            if self._on_fatal_error is not None:
+                self._on_fatal_error(error)
             self._on_fatal(f"{type(error).__name__}: {error}")
 
     def _deliver(self, event: Callable[[], None]) -> None:

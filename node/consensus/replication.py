@@ -3,6 +3,7 @@ share (probing: one question at a time) or streams ahead of the answers (a windo
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ class Replicator:
                 continue
             self._stay_behind_base(progress)
             if progress.probing:
-                if everyone or not (progress.probe_sent or progress.needs_snapshot):
+                if everyone or not (progress.probe_sent or progress.needs_snapshot or progress.room is Room.FULL):
                     progress.probe_sent = self._send(peer, progress, view, [])
             elif (progress.room is Room.FULL or not self._stream(peer, progress, view)) and everyone:
                 self._send(peer, progress, view, [])
@@ -138,6 +139,15 @@ class Replicator:
         if wanted:
             return wanted if wanted in able else ""
         return max(able, key=lambda peer: able[peer], default="")
+
+    def fastest(self) -> str:
+        """The node that may take over and whose disk is the fastest; "" = nobody."""
+        able = [peer for peer in self.peers if self.successor(peer)]
+        return min(able, key=lambda peer: self.peers[peer].sync_us, default="")
+
+    def fastest_sync_us(self) -> float:
+        fastest = self.fastest()
+        return self.peers[fastest].sync_us if fastest else math.inf
 
     def peers_connected(self) -> int:
         return sum(progress.connected for progress in self.peers.values())

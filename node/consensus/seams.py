@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
 
 from node.storage.member import Life, Member, Seen
+from node.storage.room import Room
 from node.storage.snapshot_files import SnapshotInfo
 
-__all__ = ["SnapshotInfo"]
+__all__ = ["Room", "SnapshotInfo"]
 
 MEBIBYTE = 1 << 20
 
@@ -61,14 +61,6 @@ class ConsensusConfig:
 
     def other_peers(self) -> dict[str, str]:
         return {peer: self.peers[peer] for peer in sorted(self.peers) if peer != self.node_id}
-
-
-class Room(IntEnum):
-    """What a disk can still take. A full disk is a failed sync, so a node stops before."""
-
-    OK = 0
-    LOW = 1  # no new work
-    FULL = 2  # not even what the leader sends
 
 
 def room_enough() -> Room:
@@ -125,6 +117,11 @@ class RaftLog(Protocol):
     def commit_index(self) -> int: ...
     @property
     def bytes_total(self) -> int: ...
+    @property
+    def dirty(self) -> bool:
+        """Whether the next sync has something to write."""
+        ...
+
     @property
     def member(self) -> Member: ...
     def term_at(self, index: int) -> int | None:

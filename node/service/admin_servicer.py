@@ -18,7 +18,10 @@ from node.service.guard import Guard
 from node.service.leadership import transfer_leadership
 from node.service.limits import EXPORT_PAGE_BYTES_MAX
 from node.service.metrics import RateMeter
+from node.storage.damage import STORAGE_FAILURES
 from node.storage.ledger_store import LedgerStore
+from node.storage.scrub import Journal, Scrubber
+from node.storage.verify import VerifyReport
 
 
 class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
@@ -30,6 +33,8 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         guard: Guard,
         rate: RateMeter,
         queue_length: Callable[[], int],
+        scrubber: Scrubber | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._config = config
         self._consensus = consensus
@@ -37,6 +42,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self._guard = guard
         self._rate = rate
         self._queue_length = queue_length
+        self._scrubber, self._journal = scrubber, journal
         self._started_at = time.monotonic()
 
     async def GetStatus(  # noqa: N802
@@ -70,6 +76,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 log_bytes=status.log_bytes,
                 snapshot_bytes_received=status.snapshot_progress[0],
                 snapshot_bytes_total=status.snapshot_progress[1],
+                scrub_passes=self._scrubber.passes if self._scrubber is not None else 0,
             )
 
     async def GetStateHash(  # noqa: N802
@@ -90,7 +97,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self, request: admin_pb2.VerifyRequest, context: Any
     ) -> admin_pb2.VerifyResponse:
         async with self._guard.call("Verify", context):
-            report = await asyncio.to_thread(self._store.verify)
+            report = await asyncio.to_thread(self._verify)
             return admin_pb2.VerifyResponse(
                 ok=report.ok,
                 position=report.position,
@@ -101,6 +108,15 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 chain_hash=report.chain_hash,
                 state_hash=report.state_hash,
             )
+
+    def _verify(self) -> VerifyReport:
+        """The books by their history, then every stored byte by its checksum."""
+        report = self._store.verify()
+        try:
+            Scrubber(self._store.database, self._journal).run_pass()
+        except STORAGE_FAILURES as error:
+            report.problem(f"{type(error).__name__}: {error}")
+        return report
 
     async def ExportLog(  # noqa: N802
         self, request: admin_pb2.ExportLogRequest, context: Any

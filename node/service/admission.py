@@ -223,6 +223,8 @@ class Admission:
         match status:
             case ProposalStatus.REFUSED_QUEUE_FULL:
                 return lambda: QueueFullError("the log of this node takes no more now; nothing was applied", leader)
+            case ProposalStatus.REFUSED_NO_ROOM:
+                return lambda: QueueFullError("the disk of this node is nearly full; nothing was applied", leader)
             case ProposalStatus.UNKNOWN:
                 return lambda: UnknownOutcomeError("leadership was lost; ask again with the same id")
             case _:

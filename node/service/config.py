@@ -46,6 +46,8 @@ class NodeConfig:
     fraud_rules: FraudRules = NO_LISTS
     map_gib: int = 64
     checkpoint_interval_s: float = 5.0
+    reserve_mib: int = 512  # of the disk: with less free, no new work
+    scrub_mib_per_s: float = 8.0  # 0 = never
     raft: dict[str, Any] = field(default_factory=dict)
 
     def api_address_of(self, node_id: str) -> str:
@@ -122,5 +124,7 @@ def load_config(path: Path) -> NodeConfig:
         fraud_rules=_rules(table),
         map_gib=_get(table, "ledger.map_gib", int, 64),
         checkpoint_interval_s=_get(table, "ledger.checkpoint_interval_s", float, 5.0),
+        reserve_mib=_get(table, "storage.reserve_mib", int, 512),
+        scrub_mib_per_s=_get(table, "storage.scrub_mib_per_s", float, 8.0),
         raft=_get(table, "raft", dict, {}),
     )

@@ -15,6 +15,7 @@ from prometheus_client import Counter
 from node.consensus.contract import Consensus
 from node.service.errors import NotAppliedError, ServiceError
 from node.service.metrics import NodeMetrics
+from node.storage.damage import STORAGE_FAILURES
 
 _log = logging.getLogger("kibubu.service")
 READY_POLL_S = 0.002
@@ -27,6 +28,7 @@ class Guard:
         self._metrics = metrics
         self._leader_address = leader_address
         self._answered: dict[str, Counter] = {}  # by method: looking a label up costs more than counting
+        self.on_storage_failure: Callable[[BaseException], None] = lambda error: None  # ends the process
 
     def check_leader(self) -> None:
         """Raises NotAppliedError unless this node is a leader that has applied an entry of its own term."""
@@ -53,6 +55,8 @@ class Guard:
             context.set_trailing_metadata(error.trailing_metadata())
             await context.abort(error.code, str(error))
         except Exception as error:
+            if isinstance(error, STORAGE_FAILURES):
+                self.on_storage_failure(error)
             # Where it happened, never what the error says: that may quote the request, which holds a PIN or a number.
             where = "".join(traceback.format_tb(error.__traceback__))
             _log.error("call %s failed: %s, nothing is known of the outcome\n%s", method, type(error).__name__, where)

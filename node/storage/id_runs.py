@@ -6,7 +6,7 @@ then instead of a page of the disk each (measured in the module's benchmark, clu
 
     ids   run (8), chunk (4) -> crc32, count, ids as (low, high) words, references
           the filter is chunk 0xFFFFFFFF, the first id of each chunk together are chunk 0xFFFFFFFE
-    runs  run (8) -> count, first and last id, alive;   b"version" -> number of the checkpoint that wrote last
+    runs  run (8) -> count, first and last id, alive;   b"version" -> number of the checkpoint that wrote last; sealed
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node.ledger.history import BrokenHistoryError, Int64s
+from node.storage.checked import DamagedDataError, seal, unseal
 from node.storage.id_kernels import (
     FILTER_BLOCK_WORDS,
     candidates,
@@ -81,13 +82,11 @@ def load(txn: Any, databases: Databases) -> Directory:
     with txn.cursor(databases["runs"]) as cursor:
         for key, value in cursor.iternext():
             if bytes(key) == _VERSION:
-                version = _VERSION_FORM.unpack(value)[0]
+                version = _VERSION_FORM.unpack(unseal("runs", key, value))[0]
                 continue
             number = _RUN_KEY.unpack(key)[0]
             highest = max(highest, number)
-            count, *bounds, alive = _RUN.unpack(value)
-            if _RUN.pack(count, *bounds, bool(alive)) != bytes(value):
-                raise BrokenHistoryError(f"run {number} of the index of ids does not fit its form")
+            count, *bounds, alive = _RUN.unpack(unseal("runs", key, value))
             if not alive:
                 dead.append(number)
                 continue
@@ -134,13 +133,13 @@ def write(directory: Directory, txn: Any, databases: Databases, ids: Int64s, ref
             runs.append(_write_run(txn, databases, number, *merged))
             number += 1
     version = directory.version + 1
-    txn.put(_VERSION, _VERSION_FORM.pack(version), db=databases["runs"])
+    txn.put(_VERSION, seal(_VERSION, _VERSION_FORM.pack(version)), db=databases["runs"])
     return Directory(version, tuple(runs), tuple(dead), number)
 
 
 def version_of(txn: Any, databases: Databases) -> int:
     value = txn.get(_VERSION, db=databases["runs"])
-    return int(_VERSION_FORM.unpack(value)[0]) if value is not None else 0
+    return int(_VERSION_FORM.unpack(unseal("runs", _VERSION, value))[0]) if value is not None else 0
 
 
 def all_ids(txn: Any, databases: Databases) -> Iterator[tuple[Int64s, Int64s]]:
@@ -154,6 +153,18 @@ def all_ids(txn: Any, databases: Databases) -> Iterator[tuple[Int64s, Int64s]]:
             if not np.array_equal(getattr(run, name), getattr(again, name)):
                 raise BrokenHistoryError(f"run {run.number} of the index of ids does not fit its own {name}")
         yield ids, refs
+
+
+def check_chunk(key: Any, value: Any) -> None:
+    """Raises DamagedDataError when a stored chunk, filter or list of fences is not as it was written."""
+    number, chunk = _KEY.unpack(key)
+    if len(value) < _CHUNK.size:
+        raise DamagedDataError(f"chunk {chunk} of run {number} of the index of ids is cut short")
+    crc, count = _CHUNK.unpack_from(value)
+    body = value[_CHUNK.size :]
+    fits = count == 0 if chunk in (_FILTER_CHUNK, _FENCES_CHUNK) else len(body) == 24 * count
+    if zlib.crc32(body) != crc or not fits:
+        raise DamagedDataError(f"chunk {chunk} of run {number} of the index of ids does not fit its checksum")
 
 
 def _ripe(runs: Sequence[Run]) -> list[Run]:
@@ -203,7 +214,8 @@ def _run_of(number: int, ids: Int64s) -> Run:
 
 def _put_run(txn: Any, databases: Databases, run: Run, *, alive: bool) -> None:
     value = _RUN.pack(run.count, *run.bounds.reshape(-1).tolist(), alive)
-    txn.put(_RUN_KEY.pack(run.number), value, db=databases["runs"])
+    key = _RUN_KEY.pack(run.number)
+    txn.put(key, seal(key, value), db=databases["runs"])
 
 
 def _put_chunk(txn: Any, databases: Databases, number: int, chunk: int, count: int, body: bytes) -> None:
@@ -243,9 +255,9 @@ def _read_chunk(txn: Any, databases: Databases, number: int, chunk: int) -> tupl
 def _checked(txn: Any, databases: Databases, number: int, chunk: int) -> tuple[int, Any]:
     value = txn.get(_KEY.pack(number, chunk), db=databases["ids"])
     if value is None or len(value) < _CHUNK.size:
-        raise BrokenHistoryError(f"chunk {chunk} of run {number} of the index of ids is missing")
+        raise DamagedDataError(f"chunk {chunk} of run {number} of the index of ids is missing")
     crc, count = _CHUNK.unpack_from(value)
     body = memoryview(value)[_CHUNK.size :]
     if zlib.crc32(body) != crc:
-        raise BrokenHistoryError(f"chunk {chunk} of run {number} of the index of ids does not fit its checksum")
+        raise DamagedDataError(f"chunk {chunk} of run {number} of the index of ids does not fit its checksum")
     return count, body

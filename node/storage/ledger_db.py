@@ -10,6 +10,8 @@ profiles   account number (8) -> name and handles
 requests   request id (16) -> content hash, status, account, position, timestamp
 pending    reference (8) -> id words and fields               of what still waits
 ended      reference (8) -> state in which a pending transfer ended
+
+Every value is sealed with a checksum (checked.py); id_runs seals its own.
 """
 
 from __future__ import annotations
@@ -31,10 +33,11 @@ from node.ledger.kernel import PENDING_FIELDS
 from node.ledger.statuses import CommandStatus
 from node.storage import id_runs
 from node.storage.batch_codec import OpenBatch, decode_batch, encode_batch, open_batch
+from node.storage.checked import SEAL_BYTES, seal, unseal
 from node.storage.host import SYSTEM_HOST, Host
 from node.storage.memtable import Memtable
 
-FORMAT = b"kibubu-ledger-1"
+FORMAT = b"kibubu-ledger-2"
 _DATABASES = (
     b"meta",
     b"batches",
@@ -48,6 +51,7 @@ _DATABASES = (
     b"pending",
     b"ended",
 )
+CHECKED_BATCHES_MAX = 65_536
 T = TypeVar("T")
 _STATE = struct.Struct("<QqQQ32s")
 _REQUEST = struct.Struct("<16sHxxxxxxQQq")
@@ -96,20 +100,21 @@ class Snapshot:
 
     def state(self) -> DurableState:
         value = self._txn.get(b"state", db=self._db["meta"])
-        return DurableState(*_STATE.unpack(value)) if value else DurableState()
+        return DurableState(*_STATE.unpack(unseal("meta", b"state", value))) if value else DurableState()
 
     def items(self, db: str) -> Iterator[tuple[bytes, bytes]]:
         """All of one database, in key order."""
         with self._txn.cursor(self._db[db]) as cursor:
-            yield from cursor.iternext()
+            for key, value in cursor.iternext():
+                yield key, unseal(db, key, value)
 
     def ids(self) -> Iterator[tuple[Int64s, Int64s]]:
         """(ids as low and high words, references), chunk by chunk. Raises BrokenHistoryError."""
         return id_runs.all_ids(self._txn, self._db)
 
     def batch(self, position: int) -> bytes | None:
-        value: bytes | None = self._txn.get(_key(position), db=self._db["batches"])
-        return value
+        value = self._txn.get(_key(position), db=self._db["batches"])
+        return unseal("batches", _key(position), value) if value is not None else None
 
     def load_rows(self, columns: Int64s) -> int:
         """Read all account rows into `columns`, where row number = account number; returns how many. A number that is
@@ -117,10 +122,10 @@ class Snapshot:
         loaded, total = 0, self._txn.stat(self._db["rows"])["entries"]
         with self._txn.cursor(self._db["rows"]) as cursor:
             if cursor.last() and int.from_bytes(cursor.key(), "big") == total:
-                # Numbered without a gap, so the keys need not be looked at: a million rows in a second.
+                # Numbered without a gap: a part at a time, each row against its seal.
                 cursor.first()
-                values = cursor.iternext(keys=False, values=True)
-                while part := list(islice(values, _ROWS_IN_PART)):
+                items = cursor.iternext()
+                while part := [unseal("rows", key, value) for key, value in islice(items, _ROWS_IN_PART)]:
                     rows = np.frombuffer(b"".join(part), dtype="<i8").reshape(-1, COLUMN_COUNT)
                     columns[loaded + 1 : loaded + 1 + len(rows)] = rows
                     loaded += len(rows)
@@ -128,24 +133,24 @@ class Snapshot:
             for key, value in cursor.iternext():
                 number = int.from_bytes(key, "big")
                 if number < len(columns):
-                    columns[number] = np.frombuffer(value, dtype="<i8")
+                    columns[number] = np.frombuffer(unseal("rows", key, value), dtype="<i8")
                 loaded += 1
         return loaded
 
     def pending(self) -> Iterator[tuple[int, tuple[int, int], Int64s]]:
         """(reference, id words, fields) of each pending transfer that waits."""
-        with self._txn.cursor(self._db["pending"]) as cursor:
-            for key, value in cursor.iternext():
-                if len(value) != (2 + PENDING_FIELDS) * 8:
-                    raise BrokenHistoryError(f"pending transfer {key.hex()} is stored in {len(value)} bytes")
-                words = np.frombuffer(value, dtype="<i8")
-                yield int.from_bytes(key, "big"), (int(words[0]), int(words[1])), words[2 : 2 + PENDING_FIELDS].copy()
+        for key, value in self.items("pending"):
+            if len(value) != (2 + PENDING_FIELDS) * 8:
+                raise BrokenHistoryError(f"pending transfer {key.hex()} is stored in {len(value)} bytes")
+            words = np.frombuffer(value, dtype="<i8")
+            yield int.from_bytes(key, "big"), (int(words[0]), int(words[1])), words[2 : 2 + PENDING_FIELDS].copy()
 
 
 class LedgerDb:
     def __init__(self, path: Path, cluster_id: str, node_id: str, map_bytes: int, host: Host = SYSTEM_HOST) -> None:
         self._env = host.open_environment(path, map_bytes=map_bytes, max_dbs=len(_DATABASES))
         self._db = {name.decode(): self._env.open_db(name) for name in _DATABASES}
+        self._checked_batches: set[int] = set()
         self._check_identity(cluster_id, node_id)
         with self._env.begin(buffers=True) as txn:
             self._id_runs = id_runs.load(txn, self._db)
@@ -156,11 +161,17 @@ class LedgerDb:
             for key, value in wanted.items():
                 found = txn.get(key)
                 if found is None:
-                    txn.put(key, value)
-                elif found != value:
+                    txn.put(key, seal(key, value))
+                elif found != seal(key, value):
+                    mine = unseal("meta", key, found)
                     raise ForeignDataError(
-                        f"the data folder's {key.decode()} is {found.decode()!r}, this node's is {value.decode()!r}"
+                        f"the data folder's {key.decode()} is {mine.decode()!r}, this node's is {value.decode()!r}"
                     )
+
+    @contextmanager
+    def read(self) -> Iterator[tuple[Any, dict[str, Any]]]:
+        with self._env.begin(buffers=True) as txn:
+            yield txn, self._db
 
     def copy_to(self, folder: Path) -> int:
         """The whole database at one moment, without its free pages; its position. From any thread."""
@@ -173,6 +184,10 @@ class LedgerDb:
         """What its pages take, free ones included."""
         return int(self._env.info()["last_pgno"] + 1) * int(self._env.stat()["psize"])
 
+    def map_room(self) -> int:
+        """Bytes that the file may still grow."""
+        return int(self._env.info()["map_size"]) - self.size_bytes()
+
     def close(self) -> None:
         self._env.close()
 
@@ -180,8 +195,8 @@ class LedgerDb:
 
     def _get(self, db: str, key: bytes) -> bytes | None:
         with self._env.begin(db=self._db[db]) as txn:
-            value: bytes | None = txn.get(key)
-            return value
+            value = txn.get(key)
+            return unseal(db, key, value) if value is not None else None
 
     def find_ids(self, words: Int64s, out: Int64s) -> None:
         """Fill `out` where it is 0 with the reference of each transfer's id, where one is stored."""
@@ -200,7 +215,18 @@ class LedgerDb:
         """What `take` copies out of a stored batch, of which nothing else is copied: it may hold thousands."""
         with self._env.begin(buffers=True, db=self._db["batches"]) as txn:
             value = txn.get(_key(position))
-            return None if value is None else take(open_batch(decode_batch(value)))
+            return None if value is None else take(open_batch(decode_batch(self._unsealed_batch(position, value))))
+
+    def _unsealed_batch(self, position: int, value: Any) -> Any:
+        """Its checksum costs more than one transfer of thousands in it: it is computed at the first read only, and the
+        scrubber comes by again."""
+        if position in self._checked_batches:
+            return value[:-SEAL_BYTES]
+        body = unseal("batches", _key(position), value)
+        if len(self._checked_batches) >= CHECKED_BATCHES_MAX:
+            self._checked_batches.clear()
+        self._checked_batches.add(position)
+        return body
 
     def payment(self, key: bytes) -> int:
         value = self._get("payments", key)
@@ -246,18 +272,19 @@ class LedgerDb:
             ) -> None:
                 if items:
                     with txn.cursor(self._db[db]) as cursor:
-                        cursor.putmulti(items, append=append, overwrite=overwrite)
+                        sealed = [(key, seal(key, value)) for key, value in items]
+                        cursor.putmulti(sealed, append=append, overwrite=overwrite)
 
             batches = memtable.batches.values()
             put_all("batches", [(_key(batch.position), encode_batch(batch)) for batch in batches], append=True)
             directory = id_runs.write(self._id_runs, txn, self._db, *memtable.ids.recorded())
             row_values = checkpoint.rows.tobytes()
             size = COLUMN_COUNT * 8
-            numbers = checkpoint.row_numbers.astype(">u8").tobytes()
+            row_keys = checkpoint.row_numbers.astype(">u8").tobytes()
             put_all(
                 "rows",
                 [
-                    (numbers[i * 8 : i * 8 + 8], row_values[i * size : i * size + size])
+                    (row_keys[i * 8 : i * 8 + 8], row_values[i * size : i * size + size])
                     for i in range(len(checkpoint.row_numbers))
                 ],
             )
@@ -267,13 +294,8 @@ class LedgerDb:
             for reference in memtable.ended:
                 txn.delete(_key(reference), db=self._db["pending"])
             state = checkpoint.state
-            txn.put(
-                b"state",
-                _STATE.pack(
-                    state.position, state.timestamp_ns, state.accounts_total, state.transfers_total, state.chain_hash
-                ),
-                db=self._db["meta"],
-            )
+            numbers = (state.position, state.timestamp_ns, state.accounts_total, state.transfers_total)
+            txn.put(b"state", seal(b"state", _STATE.pack(*numbers, state.chain_hash)), db=self._db["meta"])
         self._id_runs = directory
 
 
@@ -287,10 +309,9 @@ def adopt_copy(path: Path, position: int, cluster_id: str, node_id: str, map_byt
             if found != position:
                 raise ForeignDataError(f"the received database is of position {found}, not {position}")
             for key, wanted in ((b"format", FORMAT), (b"cluster", cluster_id.encode())):
-                value = txn.get(key, db=db["meta"])
-                if value != wanted:
-                    raise ForeignDataError(f"the received database's {key.decode()} is {value!r}, not {wanted!r}")
-            txn.put(b"node", node_id.encode(), db=db["meta"])
+                if txn.get(key, db=db["meta"]) != seal(key, wanted):
+                    raise ForeignDataError(f"the received database's {key.decode()} is not {wanted.decode()!r}")
+            txn.put(b"node", seal(b"node", node_id.encode()), db=db["meta"])
     finally:
         env.close()
 

@@ -81,6 +81,7 @@ class LedgerStore:
         self._flushing: Memtable | None = None
         self._writer: Background | None = None
         self._writer_error: BaseException | None = None
+        self.on_failure: Callable[[BaseException], None] = lambda error: None  # on the writer's thread, at once
         self._profiles_version = 0
         self._last_checkpoint_at = self._host.monotonic()
 
@@ -225,6 +226,7 @@ class LedgerStore:
             self._db.write(checkpoint)
         except BaseException as error:
             self._writer_error = error
+            self.on_failure(error)
             return
         self._durable = checkpoint.state
         self._flushing = None
@@ -403,6 +405,11 @@ class LedgerStore:
             size += len(batch.entry) + batch.outcomes.nbytes
             first += 1
         return batches
+
+    @property
+    def database(self) -> LedgerDb:
+        """For whoever reads all of it (scrub.py)."""
+        return self._db
 
     def copy_to(self, folder: Path) -> int:
         """The last checkpoint as a database of its own; its position. Raises SnapshotError without room for it."""

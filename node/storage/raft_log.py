@@ -263,6 +263,28 @@ class RaftLog:
                 cursor.next()
         return total
 
+    def map_room(self) -> int:
+        """Bytes that the journal's file may still grow."""
+        info = self._env.info()
+        return int(info["map_size"] - (info["last_pgno"] + 1) * _PAGE)
+
+    def check(self, first: int, bytes_max: int) -> tuple[int, int]:
+        """Check what is stored from `first` on, from any thread: (where to go on, 0 = nowhere; bytes read)."""
+        size = 0
+        with self._env.begin(buffers=True) as txn, txn.cursor(db=self._entries) as cursor:
+            found = cursor.set_range(_KEY.pack(first))
+            while found:
+                key, value = cursor.item()
+                if txn.get(key, db=self._entries) != value:
+                    raise RaftLogCorruptError(f"entry {bytes(key).hex()} is not found by its key")
+                index = _KEY.unpack(key)[0]
+                _decode_entry(index, key, value)
+                size += len(value)
+                if size >= bytes_max:
+                    return index + 1, size
+                found = cursor.next()
+        return 0, size
+
     def _count_term(self, index: int, term: int) -> None:
         if not self._run_terms or self._run_terms[-1] != term:
             self._run_starts.append(index)

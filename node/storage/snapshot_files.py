@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+from node.storage.files import sync_folder, write_durably
 from node.storage.host import SYSTEM_HOST, Background, Host
 
 SYNC_EVERY_BYTES = 32 << 20
@@ -127,7 +128,8 @@ class SnapshotFiles:
         if _read_info(incoming) != info:
             shutil.rmtree(incoming, ignore_errors=True)
             incoming.mkdir(mode=0o700)
-            _write_durably(incoming / "info.json", json.dumps({**asdict(info), "digest": info.digest.hex()}).encode())
+            promised = json.dumps({**asdict(info), "digest": info.digest.hex()}).encode()
+            write_durably(incoming / "info.json", _checksummed(promised))
         if self._incoming_file >= 0:
             os.close(self._incoming_file)
         path = incoming / "data.mdb"
@@ -156,7 +158,7 @@ class SnapshotFiles:
         self._incoming_file = -1
         sync_folder(self._folder / "incoming")
         sync_folder(self._folder)
-        _write_durably(self._folder / "install", json.dumps([info.position, term]).encode())
+        write_durably(self._folder / "install", _checksummed(json.dumps([info.position, term]).encode()))
         return True
 
 
@@ -214,14 +216,8 @@ def _digest_of(path: Path) -> hashlib.blake2b:
     return digest
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(zlib.crc32(content).to_bytes(4, "little") + content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    sync_folder(path.parent)
+def _checksummed(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(4, "little") + content
 
 
 def _read_checked(path: Path) -> bytes:
@@ -229,11 +225,3 @@ def _read_checked(path: Path) -> bytes:
     if zlib.crc32(raw[4:]).to_bytes(4, "little") != raw[:4]:
         raise SnapshotError(f"{path} does not fit its checksum")
     return raw[4:]
-
-
-def sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,7 +20,15 @@ from cluster.packed import IdSource, fresh_batch, template
 from cluster.vocabulary import CODE_OPERATOR
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
-SHORT_LOG = "\n[raft]\nlog_trailing_entries = 5\ncompact_entries_min = 1\nlog_kept_bytes_max = 1\n"
+SHORT_LOG = """
+[storage]
+scrub_mib_per_s = 64
+
+[raft]
+log_trailing_entries = 5
+compact_entries_min = 1
+log_kept_bytes_max = 1
+"""
 
 
 @pytest.fixture
@@ -92,6 +100,29 @@ def test_node_that_lost_its_disk_comes_back_by_a_snapshot(cluster: Layout, opera
     other = next(node for node in NODE_IDS if node not in (away, leader))
     processes.kill(cluster.pid_file(other))  # now it takes the node that came back to commit
     pay(operator, 3)
+
+
+def test_flipped_bit_is_found_while_the_node_runs_and_the_node_rebuilds_itself(
+    cluster: Layout, operator: Caller
+) -> None:
+    pay(operator, 30)
+    damaged = next(node for node in NODE_IDS if node != find_leader(operator, cluster))
+    wait_for(lambda: (found := status_of(cluster, operator, damaged)) and found.scrub_passes > 1)
+    path = cluster.data_dir(damaged) / "ledger" / "data.mdb"
+    with path.open("r+b") as file:
+        data = file.read()
+        at = data.find(b"KBE1")
+        while at >= 0:  # in every batch, so that one of them is on a page in use
+            file.seek(at + 70)
+            file.write(bytes([data[at + 70] ^ 4]))
+            at = data.find(b"KBE1", at + 1)
+    log = cluster.log_file(damaged)
+    wait_for(lambda: "this node starts anew" in log.read_text(encoding="utf-8"))
+    wait_for(lambda: (pay(operator, 1), is_caught_up(cluster, operator, damaged))[1])
+    assert "does not fit its checksum" in log.read_text(encoding="utf-8")
+    assert (cluster.data_dir(damaged) / "set-aside" / "ledger").exists()
+    verdict = inspection.verify(cluster, operator)
+    assert verdict.ok, verdict.problems
 
 
 def test_data_folder_that_went_back_in_time_is_refused(cluster: Layout, operator: Caller) -> None:

@@ -9,6 +9,7 @@ from node.consensus.core import SafeRaft
 from node.consensus.messages import AppendReply, Message, Promote, TimeoutNow
 from node.consensus.proposals import Proposal
 from node.consensus.replication import Replicator
+from node.consensus.seams import Room
 from tests.consensus.harness import SimLog
 
 
@@ -132,3 +133,12 @@ class PromotesUnproven(SafeRaft):
 class CompactsBeyondDurable(SafeRaft):
     def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
         self.log.compact(self.applied_index())
+
+
+class IgnoresItsDisk(SafeRaft):
+    """Takes work until the disk is full, and leads however slow it is."""
+
+    room = property(lambda self: Room.OK, lambda self, room: None)
+
+    def _leave_when_unfit(self, now: float) -> None:
+        pass

@@ -72,6 +72,10 @@ class SimLog:
         return self.base_index + len(self._entries)
 
     @property
+    def dirty(self) -> bool:
+        return self._dirty
+
+    @property
     def last_term(self) -> int:
         return self._entries[-1][0] if self._entries else self._base_term
 

@@ -1,15 +1,20 @@
-"""Roles from certificates, configuration mistakes, and the entry that ends pending transfers by time."""
+"""Roles from certificates, configuration mistakes, the entry that ends pending transfers by time, and failing disks."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import lmdb
 import pytest
+from prometheus_client import CollectorRegistry
 
 from node.consensus.contract import ProposalStatus
 from node.service.auth import role_of
 from node.service.config import ConfigError, load_config
 from node.service.expiry import Expiry
+from node.service.guard import Guard
+from node.service.metrics import NodeMetrics
+from node.storage.checked import DamagedDataError
 from tests.service.hand_driven import HandDriven
 
 GOOD = """
@@ -109,3 +114,22 @@ def test_expiry_proposes_once_when_due_and_again_when_lost() -> None:
     engine.apply()
     due[0] = 0
     assert not expiry.propose_if_due()
+
+
+async def test_a_storage_failure_in_a_call_ends_the_node() -> None:
+    failures: list[BaseException] = []
+    guard = Guard(HandDriven(), NodeMetrics(CollectorRegistry()), lambda: "")
+    guard.on_storage_failure = failures.append
+
+    class Context:
+        code: object = None
+
+        async def abort(self, code: object, details: str) -> None:
+            self.code = code
+
+    for error in (DamagedDataError("a bit"), lmdb.DiskError("no")):
+        async with guard.call("GetStatement", Context()):
+            raise error
+    async with guard.call("GetStatement", Context()):
+        raise ValueError("a bug in one call is not the end of the node")
+    assert [str(error) for error in failures] == ["a bit", "no"]

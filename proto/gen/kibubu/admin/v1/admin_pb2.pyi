@@ -60,6 +60,7 @@ class GetStatusResponse(_message.Message):
     LOG_BYTES_FIELD_NUMBER: _builtins.int
     SNAPSHOT_BYTES_RECEIVED_FIELD_NUMBER: _builtins.int
     SNAPSHOT_BYTES_TOTAL_FIELD_NUMBER: _builtins.int
+    SCRUB_PASSES_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     cluster_id: _builtins.str
     role: _builtins.str
@@ -90,6 +91,8 @@ class GetStatusResponse(_message.Message):
     snapshot_bytes_received: _builtins.int
     """0 = none is being received"""
     snapshot_bytes_total: _builtins.int
+    scrub_passes: _builtins.int
+    """how often everything stored was read again and found as it was written"""
     def __init__(
         self,
         *,
@@ -116,10 +119,11 @@ class GetStatusResponse(_message.Message):
         log_bytes: _builtins.int = ...,
         snapshot_bytes_received: _builtins.int = ...,
         snapshot_bytes_total: _builtins.int = ...,
+        scrub_passes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts_total", b"accounts_total", "applied_position", b"applied_position", "chain_hash", b"chain_hash", "cluster_id", b"cluster_id", "commit_position", b"commit_position", "durable_position", b"durable_position", "last_index", b"last_index", "leader_address", b"leader_address", "leader_id", b"leader_id", "log_bytes", b"log_bytes", "log_first_index", b"log_first_index", "node_id", b"node_id", "peers_connected", b"peers_connected", "queue_length", b"queue_length", "role", b"role", "snapshot_bytes_received", b"snapshot_bytes_received", "snapshot_bytes_total", b"snapshot_bytes_total", "storage", b"storage", "term", b"term", "transfers_per_second", b"transfers_per_second", "transfers_total", b"transfers_total", "uptime_ms", b"uptime_ms", "voter", b"voter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts_total", b"accounts_total", "applied_position", b"applied_position", "chain_hash", b"chain_hash", "cluster_id", b"cluster_id", "commit_position", b"commit_position", "durable_position", b"durable_position", "last_index", b"last_index", "leader_address", b"leader_address", "leader_id", b"leader_id", "log_bytes", b"log_bytes", "log_first_index", b"log_first_index", "node_id", b"node_id", "peers_connected", b"peers_connected", "queue_length", b"queue_length", "role", b"role", "scrub_passes", b"scrub_passes", "snapshot_bytes_received", b"snapshot_bytes_received", "snapshot_bytes_total", b"snapshot_bytes_total", "storage", b"storage", "term", b"term", "transfers_per_second", b"transfers_per_second", "transfers_total", b"transfers_total", "uptime_ms", b"uptime_ms", "voter", b"voter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
