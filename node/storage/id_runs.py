@@ -86,7 +86,10 @@ def load(txn: Any, databases: Databases) -> Directory:
                 continue
             number = _RUN_KEY.unpack(key)[0]
             highest = max(highest, number)
-            count, *bounds, alive = _RUN.unpack(unseal("runs", key, value))
+            body = unseal("runs", key, value)
+            count, *bounds, alive = _RUN.unpack(body)
+            if _RUN.pack(count, *bounds, bool(alive)) != bytes(body):
+                raise BrokenHistoryError(f"run {number} of the index of ids does not fit its form")
             if not alive:
                 dead.append(number)
                 continue
