@@ -17,9 +17,10 @@ from cluster import rolling as rolling_restart
 from cluster.accounts import LEDGER_KES, AccountNameError, find_account
 from cluster.calls import Caller, CallError, operator_caller
 from cluster.certificates import CertificateError
+from cluster.cli_bench import bench
 from cluster.cli_chaos import chaos
 from cluster.cli_fraud import fraud
-from cluster.cli_load import bench, simulate
+from cluster.cli_load import simulate
 from cluster.config_files import SERVICE_CODE
 from cluster.demo import SeedError
 from cluster.ids import new_id

@@ -35,28 +35,38 @@ class Cost:
 
 
 class Meter:
-    """Reads the processes that it finds when it is made. The load generator is this process and its children, except
-    those of the cluster, which are children too when this process has started them."""
+    """Reads these processes, (role, process); the load generator is this process and its children in its own session:
+    whatever it has started as a service is in another one."""
 
-    def __init__(self, layout: Layout, leader_id: str) -> None:
+    def __init__(self, watched: list[tuple[str, psutil.Process]]) -> None:
+        self._watched = watched
+        self._client = psutil.Process(os.getpid())
+
+    @classmethod
+    def of_cluster(cls, layout: Layout, leader_id: str) -> Meter:
         roles = {FRAUD: SIDECAR, EDGE: EDGE, **dict.fromkeys(NODE_IDS, FOLLOWERS), leader_id: LEADER}
         found = ((role, processes.find_process(layout.pid_file(name))) for name, role in roles.items())
-        self._watched = [(role, process) for role, process in found if process is not None]
-        self._nodes = [process for role, process in self._watched if role in (LEADER, FOLLOWERS)]
-        self._client = psutil.Process(os.getpid())
-        self._not_ours = {one.pid for _, process in self._watched for one in process.children(recursive=True)}
+        return cls([(role, process) for role, process in found if process is not None])
 
     def read(self) -> Reading:
-        cpu_s = dict.fromkeys(ROLES, 0.0)
+        cpu_s, written = dict.fromkeys(ROLES, 0.0), 0
         for role, process in [*self._watched, *((CLIENT, one) for one in self._generators())]:
             times = process.cpu_times()
             cpu_s[role] += times.user + times.system
-        written = sum(process.io_counters().write_bytes for process in self._nodes)
+            written += process.io_counters().write_bytes if role in (LEADER, FOLLOWERS) else 0
         return Reading(time.monotonic(), cpu_s, written, _machine_busy_s())
 
     def _generators(self) -> list[psutil.Process]:
-        cluster = {process.pid for _, process in self._watched} | self._not_ours
-        return [self._client, *(one for one in self._client.children(recursive=True) if one.pid not in cluster)]
+        session = os.getsid(0)
+        children = self._client.children(recursive=True)
+        return [self._client, *(one for one in children if _session(one.pid) == session)]
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return -1
 
 
 def cost(before: Reading, after: Reading) -> Cost:

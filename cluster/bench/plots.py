@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cluster.bench.measured import Measured
 
+AXES = ("batch", "clients", "stored")  # the last: the size of the ledger
 _COLOUR = "#1f6f54"
 Curve = list[tuple[int, Measured]]
 
@@ -15,8 +16,8 @@ def write_plots(rows: list[Measured], stem: Path) -> list[Path]:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    paths = [_bars(rows, stem.with_suffix(".png"))]
-    for axis in ("batch", "clients"):
+    paths = [_bars(rows, stem.with_suffix(".png"))] if rows else []
+    for axis in AXES:
         found = curves(rows, axis)
         if found:
             paths.append(_axis(found, axis, stem.with_name(f"{stem.name}-{axis}.png")))
@@ -28,10 +29,12 @@ def curves(rows: list[Measured], axis: str) -> dict[str, Curve]:
     found: dict[str, Curve] = defaultdict(list)
     for row in rows:
         setting = row.setting
-        if axis == "batch":
-            found[f"{setting.what}, {setting.clients:,} clients"].append((setting.batch, row))
-        else:
-            found[f"{setting.what}, batch {setting.batch:,}"].append((setting.clients, row))
+        held = {"batch": setting.batch, "clients": setting.clients, "stored": setting.stored}
+        at = held.pop(axis)
+        name = ", ".join(
+            [setting.what, *(f"{part} {value:,}" for part, value in held.items() if part != "stored" or value)]
+        )
+        found[name].append((at, row))
     return {name: sorted(curve, key=lambda point: point[0]) for name, curve in found.items() if len(curve) > 1}
 
 
@@ -66,7 +69,7 @@ def _axis(found: dict[str, Curve], axis: str, path: Path) -> Path:
         rate.errorbar(at, medians, yerr=[below, above], marker="o", capsize=3, label=name)
         delay.plot(at, [row.p99_ms.median for _, row in curve], marker="o", label=name)
     for axes, title in ((rate, "a second"), (delay, "p99 ms")):
-        axes.set(xscale="log", yscale="log", xlabel=axis, ylabel=title)
+        axes.set(xscale="symlog" if axis == "stored" else "log", yscale="log", xlabel=axis, ylabel=title)
         axes.grid(visible=True, alpha=0.3)
     rate.legend(fontsize="small")
     figure.savefig(path, dpi=120)

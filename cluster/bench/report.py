@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from cluster.bench.measured import Measured, Spread
 from cluster.bench.meters import NOISE_CORES
-from cluster.bench.settings import REPLICAS, Target
+from cluster.bench.settings import REPLICAS, SIZE_SHARE_MIN, Target
 from cluster.layout import PROJECT_ROOT
 
 FORMAT = 2  # of the JSON; comparison reads no other
@@ -114,3 +115,19 @@ def _free_stem(folder: Path) -> Path:
         number += 1
         stem = folder / f"{name}-{number}"
     return stem
+
+
+def size_lines(rows: list[Measured]) -> list[str]:
+    """How each setting at a larger ledger stands to the same at the smallest one that was measured."""
+    smallest: dict[str, Measured] = {}
+    lines = []
+    for row in rows:
+        name = replace(row.setting, stored=0).name
+        first = smallest.setdefault(name, row)
+        if first is not row:
+            share = row.per_second.median / first.per_second.median
+            lines.append(
+                f"size, {name}: {share:.2f} of the speed with {first.setting.stored:,} transfers stored "
+                f"when {row.setting.stored:,} are (target: {SIZE_SHARE_MIN:g})"
+            )
+    return lines

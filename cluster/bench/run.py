@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import uvloop
 
 from cluster import inspection
 from cluster.bench import unary
 from cluster.bench.feed import TransferFeed
-from cluster.bench.load import CallLoad, Load, Payers, payment_call, transfer_call
+from cluster.bench.load import CallLoad, Load, payment_call, transfer_call
 from cluster.bench.measured import Measured, Run, summary
+from cluster.bench.memory import Footprint, footprint, node_memory
 from cluster.bench.meters import NOISE_CORES, ROLES, Meter, cost
-from cluster.bench.people import make_accounts, make_customers
+from cluster.bench.people import People, Size, fill, make_people
 from cluster.bench.reference import synced_records_per_second
+from cluster.bench.restart import Restart, measure_restart
 from cluster.bench.settings import PAYMENTS, UNARY, USSD, Setting
 from cluster.bench.ussd import UssdLoad
 from cluster.calls import Caller, operator_caller
@@ -28,17 +30,12 @@ from kibubu_client import Client
 WARM_UP_S = 1.0
 CLIENT_DEADLINE_S = 30.0
 ANSWER_S_MAX = 45.0  # behind the end of a repeat: a load that hangs ends the run
+SIZE = Size()
 Say = Callable[[str], None]
 
 
 class WrongBooksError(RuntimeError):
     """The ledger is not right after the run: its figures are worth nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class People:
-    accounts: list[int]
-    payers: Payers | None  # shared by all settings with payments, so that its turns go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +45,41 @@ class Pace:
     warm_up_s: float = WARM_UP_S
 
 
-def measure(layout: Layout, wanted: list[Setting], pace: Pace, say: Say) -> list[Measured]:
-    """Raises WrongBooksError when the books are not right afterwards."""
+@dataclass(slots=True)
+class Results:
+    rows: list[Measured] = field(default_factory=list)
+    memory: list[Footprint] = field(default_factory=list)
+    restarts: list[Restart] = field(default_factory=list)
+
+
+def measure(
+    layout: Layout, wanted: list[Setting], pace: Pace, say: Say, *, size: Size = SIZE, restart: bool = False
+) -> Results:
+    """Everything at each size of the ledger. Raises WrongBooksError when the books are not right afterwards."""
+    results = Results()
+    present = available(wanted, say)
     with operator_caller(layout, deadline_s=60) as caller:
-        people = make_people(caller, wanted)
-        rows = [measure_one(layout, caller, setting, people, pace, say) for setting in available(wanted, say)]
+        before = node_memory(layout)
+        people = make_people(layout, caller, present, size, say)
+        for stored in sorted(size.stored):
+            fill(layout, people, stored, say)
+            results.memory.append(footprint(before, node_memory(layout), size.accounts, stored))
+            say(results.memory[-1].line())
+            for setting in present:
+                row = measure_one(layout, caller, replace(setting, stored=stored), people, pace, say)
+                results.rows.append(row)
+            if restart:
+                results.restarts += _restarts(layout, caller, people, pace.repeats, say)
         check_books(layout, caller, say)
-    return rows
+    return results
 
 
-def make_people(caller: Caller, wanted: list[Setting]) -> People:
-    pays = any(setting.what in (PAYMENTS, USSD) for setting in wanted)
-    return People(make_accounts(caller), Payers(make_customers(caller)) if pays else None)
+def _restarts(layout: Layout, caller: Caller, people: People, repeats: int, say: Say) -> list[Restart]:
+    found = []
+    for _ in range(repeats):
+        found.append(measure_restart(layout, caller, people.accounts, people.stored))
+        say(found[-1].line())
+    return found
 
 
 def available(wanted: list[Setting], say: Say) -> list[Setting]:
@@ -110,7 +130,7 @@ async def _repeats(layout: Layout, leader_id: str, setting: Setting, people: Peo
         try:
             async with asyncio.timeout(pace.warm_up_s + ANSWER_S_MAX):
                 await load.run(pace.warm_up_s)
-            meter = Meter(layout, leader_id)  # after the warm-up: it has started the load's own processes
+            meter = Meter.of_cluster(layout, leader_id)  # after the warm-up: it has started the load's own processes
             return [await run_once(load, meter, pace.seconds) for _ in range(pace.repeats)]
         finally:
             await load.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 BATCHES = (1, 10, 100, 1_000, 8_000)
 CLIENTS = (1, 8, 64)
 JOINED_BATCH_MAX = 99  # callers with fewer transfers share their calls, as `kibubu_client` does it
-IN_FLIGHT_MAX = 10_000
+SIZE_SHARE_MIN = 0.8  # of the empty ledger's speed, when it is large
 ACCOUNTS = 10_000
 CUSTOMERS = 20_000
 REPLICAS = 3
@@ -32,10 +32,12 @@ class Setting:
     clients: int  # calls, or phones, at work at the same time
     fraud_in_path: bool = False
     target: Target = Target()
+    stored: int = 0  # transfers that the ledger held before, in round numbers
 
     @property
     def name(self) -> str:
-        return f"{self.what} batch {self.batch:,} clients {self.clients:,}"
+        stored = f" stored {self.stored:,}" if self.stored else ""
+        return f"{self.what} batch {self.batch:,} clients {self.clients:,}{stored}"
 
 
 # "fraud on" for raw transfers has rows of its own once a node can score them: fraud_in_path=True and its target.
@@ -57,7 +59,3 @@ GRID = tuple(Setting(TRANSFERS, batch, clients) for batch in BATCHES for clients
 def settings(*, quick: bool = False, grid: bool = False, only: str = "") -> list[Setting]:
     """Those of the chosen table whose name contains `only`."""
     return [one for one in (GRID if grid else QUICK if quick else TABLE) if only in one.name]
-
-
-def overloaded(setting: Setting, times: int) -> Setting:
-    return Setting(setting.what, setting.batch, setting.clients * times, setting.fraud_in_path)

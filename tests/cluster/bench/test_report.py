@@ -108,8 +108,8 @@ def test_json_and_plots_are_written(tmp_path: Path, measured: Make) -> None:
 
 def test_an_axis_is_drawn_where_the_run_covers_it(measured: Make) -> None:
     three = rows(measured)
-    assert list(curves(three, "batch")) == ["transfers, 8 clients"]
-    assert [batch for batch, _ in curves(three, "batch")["transfers, 8 clients"]] == [1, 1_000]
+    assert list(curves(three, "batch")) == ["transfers, clients 8"]
+    assert [batch for batch, _ in curves(three, "batch")["transfers, clients 8"]] == [1, 1_000]
     assert curves(three, "clients") == {}
 
 

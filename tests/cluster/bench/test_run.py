@@ -1,0 +1,86 @@
+"""Short measurements of a real cluster: every kind of load, the ledger filled first, kill -9 of everything, and books
+that fail the run when they are not right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cluster import lifecycle, processes
+from cluster.bench import unary
+from cluster.bench.measured import Measured
+from cluster.bench.meters import CLIENT, FOLLOWERS, LEADER
+from cluster.bench.people import Size
+from cluster.bench.run import Pace, Results, WrongBooksError, check_books, measure
+from cluster.bench.settings import Setting
+from cluster.calls import operator_caller
+from cluster.health import find_leader, node_status
+from cluster.layout import EDGE, Layout, free_port_base
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+STORED = 8_000
+WANTED = [
+    Setting("transfers", 1, 8),
+    Setting("transfers", 1_000, 2),
+    Setting("payments", 1, 8, fraud_in_path=True),
+    Setting("unary", 1, 8),
+    Setting("ussd", 1, 4, fraud_in_path=True),
+]
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layout]:
+    layout = Layout(home=tmp_path_factory.mktemp("bench"), port_base=free_port_base())
+    try:
+        lifecycle.up(layout, lambda _: None, with_prometheus=False)
+        yield layout
+    finally:
+        lifecycle.down(layout, lambda _: None)
+
+
+def test_every_kind_of_load_is_measured_with_a_filled_ledger_and_after_a_kill(layout: Layout) -> None:
+    said: list[str] = []
+    pace = Pace(0.3, 1, warm_up_s=0.3)
+    found: Results = measure(layout, WANTED, pace, said.append, size=Size(200, (STORED,), customers=60), restart=True)
+    names = [row.setting.name for row in found.rows]
+    expected = [one for one in WANTED if one.what != "unary" or not unary.ready()]
+    assert names == [f"{one.name} stored {STORED:,}" for one in expected]
+    for row in found.rows:
+        _check(row)
+    assert [one.stored for one in found.memory] == [one.stored for one in found.restarts] == [STORED]
+    assert all(0 < one.first_transfer_s <= one.all_nodes_s for one in found.restarts)
+    assert any("nodes have the same hash" in line for line in said)
+    with operator_caller(layout) as caller:
+        status = node_status(caller, layout.api_address(find_leader(caller, layout)))
+    assert status is not None
+    assert status.transfers_total >= STORED + sum(_transfers(row, pace) for row in found.rows)
+
+
+def _transfers(row: Measured, pace: Pace) -> float:
+    return row.per_second.median * pace.seconds if row.setting.what in ("transfers", "unary") else 0
+
+
+def _check(row: Measured) -> None:
+    assert row.per_second.median > 0
+    assert 0 < row.p50_ms.median <= row.p99_ms.median
+    assert not {name: count for name, count in row.others.items() if not name.endswith("(done)")}
+    for role in (CLIENT, LEADER, FOLLOWERS):
+        assert row.cpu_us_by_role[role] >= 0
+    assert row.cpu_us_each.median == pytest.approx(sum(row.cpu_us_by_role.values()))
+    if row.setting.what == "ussd":
+        assert row.cpu_us_by_role[EDGE] > 0
+
+
+def test_books_that_cannot_be_checked_on_every_node_fail_the_run(layout: Layout) -> None:
+    with operator_caller(layout) as caller:
+        check_books(layout, caller, lambda _: None)
+        processes.kill(layout.pid_file("n2"))
+        with pytest.raises(WrongBooksError, match="n2: does not answer"):
+            check_books(layout, caller, lambda _: None)
+        lifecycle.start_service(layout, "n2")
+
+
+def test_without_node_or_npm_the_row_is_left_out_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert unary.ready() == "node and npm not found: calls from another language are left out"
