@@ -15,6 +15,7 @@ CURRENCY = "KES"
 SERVICE_CODE = "*384*100#"
 # No gateway of a local cluster has a secret: its edge listens on loopback, and load tests use few phones.
 _GATEWAYS = ("africastalking", "safaricom", "hubtel", "arkesel", "nalo", "mtn", "infobip", "airtel", "korba")
+_GATEWAY_STEPS_PER_SECOND_MAX = 100_000  # a measurement meets the edge, not this limit
 _HANDSET_STEPS_PER_MINUTE_MAX = 100_000
 _MAP_GIB = 64  # address space, not disk: LMDB's file grows only as far as it is used
 _CHECKPOINT_INTERVAL_S = 5.0
@@ -110,7 +111,8 @@ metrics = {_quoted(layout.metrics_address(FRAUD))}
 
 def edge_config(layout: Layout) -> str:
     nodes = ", ".join(_quoted(address) for address in layout.api_addresses)
-    gateways = "\n".join(f"[gateways.{name}]\nopen = true\n" for name in _GATEWAYS)
+    openness = f"open = true\nsteps_per_second_max = {_GATEWAY_STEPS_PER_SECOND_MAX}\n"
+    gateways = "\n".join(f"[gateways.{name}]\n{openness}" for name in _GATEWAYS)
     return f"""nodes = [{nodes}]
 currency = {_quoted(CURRENCY)}
 service_code = {_quoted(SERVICE_CODE)}

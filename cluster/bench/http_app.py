@@ -25,5 +25,12 @@ def _client() -> Client:
     return Client(["127.0.0.1:1"], TlsFiles(paths.ca, paths.cert, paths.key))
 
 
-_settings = EdgeSettings(CURRENCY, SERVICE_CODE, {"africastalking": GatewaySettings()}, session_key=bytes(KEY_BYTES))
+_STEPS_MAX = 1_000_000  # one handset asks as fast as it can here, and the rates must not answer for the menu
+_settings = EdgeSettings(
+    CURRENCY,
+    SERVICE_CODE,
+    {"africastalking": GatewaySettings(steps_per_second_max=_STEPS_MAX)},
+    session_key=bytes(KEY_BYTES),
+    handset_steps_per_minute_max=60 * _STEPS_MAX,
+)
 app = UssdApp(_client, EmbeddedStore, _settings, CollectorRegistry())
