@@ -174,6 +174,7 @@ class OneTooGenerous(Model):
         return not bounded or account.available + account.overdraft_limit + 1 >= amount
 
 
+@pytest.mark.timeout(600)
 def test_model_test_finds_a_planted_bug(tmp_path: Path) -> None:
     """Without this, a comparison that compares nothing would pass for ever."""
 
