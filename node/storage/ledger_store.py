@@ -18,7 +18,7 @@ import numpy as np
 from node.ledger import kernel
 from node.ledger.counting import by_kind_and_outcome
 from node.ledger.history import AppliedBatch, BrokenHistoryError, CommandOutcome, FirstSeen, Int64s, Profile, Remembered
-from node.ledger.records import OFFSET_BITS, TRANSFER, Records
+from node.ledger.records import OFFSET_BITS, TRANSFER, Records, TransferFlag
 from node.ledger.state import LedgerState
 from node.payments.pin_tries import apply_verdicts
 from node.storage.batch_codec import OpenBatch, chain_hash_of, decode_batch, first_seen_in, open_batch
@@ -334,6 +334,8 @@ class LedgerStore:
         stored = self._copied(reference, stored_transfer)
         original = int(stored.outcome["original"])
         left_empty = [name for name in ("debit_account", "credit_account", "ledger") if not int(stored.record[name])]
+        if int(stored.record["flags"]) & TransferFlag.POST and not int(stored.record["amount_minor"]):
+            left_empty.append("amount_minor")  # a post of the whole: what was moved
         if original and left_empty:
             pending = self._copied(original, stored_transfer).record
             for name in left_empty:

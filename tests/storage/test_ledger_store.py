@@ -161,6 +161,21 @@ def test_what_waits_can_end_wherever_it_is(shelf: Shelf, place: str) -> None:
     assert shelf.store.verify().ok
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_the_end_of_a_whole_reservation_is_read_with_what_it_moved(shelf: Shelf, place: str) -> None:
+    waiting = [transfer(n, 1, 2, 10 * n, flags=PENDING) for n in (1, 2, 3)]
+    assert statuses(shelf.store, *waiting) == [0, 0, 0]
+    ends = [
+        transfer(4, flags=POST, pending_id=1), transfer(5, flags=VOID, pending_id=2),
+        transfer(6, flags=POST, pending_id=3, amount=7),
+    ]  # fmt: skip
+    assert statuses(shelf.store, *ends) == [0, 0, 0]
+    shelf.move_to(place)
+    lines = shelf.store.statement(2, 0, 3)
+    assert [int(line.record["amount_minor"]) for line in lines] == [7, 0, 10]
+    assert [int(line.record["debit_account"]) for line in lines] == [1, 1, 1]
+
+
 def test_a_statement_pages_across_disk_and_both_memtables(shelf: Shelf) -> None:
     expected = []
     for n, place in enumerate(("disk", "flushing", "active"), start=1):
