@@ -1,6 +1,6 @@
 """The features of a PaySim file, row by row in time: the nodes' own code first, then what PaySim adds.
 
-One step is one hour; the rows of a step share its time-stamp and come in the drawn order (fraud/paysim/reading.py).
+One step is one hour; the rows of a step share its time-stamp and come in an order of ours (fraud/paysim/reading.py).
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Of the file only what is known before a payment is kept: new balances, flags and failed rows are dropped (both PaySim
 generations tell fraud apart by them). PaySim writes a fraud's two rows one behind the other, so the order of rows
-within a step is forgotten as well: each step is put into an order drawn from a hash of what its rows say, a possible
-order of events that owes nothing to the file's.
+within a step is forgotten as well. Each step is put into a possible order of events that owes nothing to the file's:
+money arrives before it leaves (deposits, transfers, payments, debits, withdrawals), and among equals the order is drawn
+from a hash of what a row says.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import polars as pl
 from fraud.paysim.errors import DataError
 
 TYPES = ("CASH_IN", "CASH_OUT", "DEBIT", "PAYMENT", "TRANSFER")
+PLACE_IN_STEP = np.array([0, 0, 4, 3, 2, 1])  # by type: CASH_IN, TRANSFER, PAYMENT, DEBIT, CASH_OUT
 CASH_IN = TYPES.index("CASH_IN") + 1  # its money goes from the destination to the origin
 CHUNK_ROWS = 200_000
 STEP_ROWS_MAX = 20_000_000
@@ -53,7 +55,7 @@ class Block:
     destination_balance_minor: Ints
     is_merchant: Ints
     fraud: Ints  # 0 or 1
-    draw: npt.NDArray[np.uint64]  # the row's place within its step
+    draw: npt.NDArray[np.uint64]  # the row's place among those of its type in its step
 
     def __len__(self) -> int:
         return len(self.step)
@@ -98,31 +100,31 @@ def summarise(path: Path) -> Summary:
 
 
 def blocks(path: Path) -> Iterator[Block]:
-    """The rows that count, whole steps at a time, each step in its drawn order."""
+    """The rows that count, whole steps at a time, each step in the order that was made for it."""
     waiting: list[Block] = []
     for block, _ in _chunks(path):
         if not len(block):
             continue
         begin = int(np.searchsorted(block.step, block.step[-1]))  # the last step may go on in the next chunk
         if begin:
-            yield _drawn(_joined([*waiting, block.take(slice(0, begin))]))
+            yield _ordered(_joined([*waiting, block.take(slice(0, begin))]))
             waiting = []
         elif waiting and waiting[0].step[0] != block.step[0]:
-            yield _drawn(_joined(waiting))
+            yield _ordered(_joined(waiting))
             waiting = []
         waiting.append(block.take(slice(begin, None)))
         if sum(map(len, waiting)) > STEP_ROWS_MAX:
             raise DataError(f"{path}: step {block.step[-1]}: more than {STEP_ROWS_MAX:,} rows in one step")
     if waiting:
-        yield _drawn(_joined(waiting))
+        yield _ordered(_joined(waiting))
 
 
 def _joined(parts: list[Block]) -> Block:
     return Block(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Block)))
 
 
-def _drawn(block: Block) -> Block:
-    return block.take(np.lexsort((block.draw, block.step)))
+def _ordered(block: Block) -> Block:
+    return block.take(np.lexsort((block.draw, PLACE_IN_STEP[block.type], block.step)))
 
 
 def _chunks(path: Path) -> Iterator[tuple[Block, int]]:

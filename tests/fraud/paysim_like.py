@@ -1,8 +1,9 @@
 """PaySim-format files made for the tests: customers with habits, and fraud of a stated kind among them.
 
-Kinds: `takeover` (shares of the balance go to mules, who cash out), `mimic` (the stolen amounts are the victim's usual
-ones; only the mules' side is odd), `burst` (several small thefts within hours), `unique` (every origin's name is used
-once, as in the Kaggle file), `classic` (PaySim's own: the whole balance, in one step: leaks on purpose).
+Kinds: `takeover` (shares of the balance go to mules, who cash out), `same_step` (a take-over and its cash-out in one
+step), `mimic` (the stolen amounts are the victim's usual ones; only the mules' side is odd), `burst` (several small
+thefts within hours), `unique` (every origin's name is used once, as in the Kaggle file), `classic` (PaySim's own: the
+whole balance, in one step: leaks on purpose).
 
     python -m tests.fraud.paysim_like takeover 4000 30 1 out.csv
 """
@@ -106,10 +107,10 @@ def _steal(town: Town) -> None:
         else:
             for _ in range(int(rng.integers(1, 4))):
                 town.add(step, "TRANSFER", victim, mule, 0, rng.uniform(0.25, 0.95), 1)
-                step += int(rng.integers(0, 2))
+                step += 0 if kind == "same_step" else int(rng.integers(0, 2))
         if kind != "classic":
             for _ in range(int(rng.integers(1, 3))):
-                step += int(rng.integers(0, 4))
+                step += 0 if kind == "same_step" else int(rng.integers(0, 4))
                 town.add(step, "CASH_OUT", mule, town.agent(), 0, rng.uniform(0.4, 0.98), 1)
 
 

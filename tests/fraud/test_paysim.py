@@ -193,6 +193,15 @@ def test_money_that_passes_through_is_seen(tmp_path: Path) -> None:
     assert back["quick_out_share"] == pytest.approx(0.5)
 
 
+def test_within_a_step_money_arrives_before_it_leaves(tmp_path: Path) -> None:
+    out, into = "32,CASH_OUT,900,C2,900,0,C3,0,0,0", "32,TRANSFER,900,C1,1000,0,C2,0,0,0"
+    for number, lines in enumerate(((out, into), (into, out))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        first, second = ledger(folder, *lines)
+        assert (first["received"], second["received"], second["s_since_in"]) == (0, 1, 0)
+
+
 def test_a_memory_that_is_full_forgets_and_goes_on(takeover: Path) -> None:
     rows, _ = read(takeover, sets=4)
     assert np.isfinite(rows).all()
