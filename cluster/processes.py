@@ -55,9 +55,14 @@ def find_process(path: Path) -> psutil.Process | None:
         process = psutil.Process(started.pid)
         if abs(process.create_time() - started.create_time_s) > _START_TIME_TOLERANCE_S:
             return None
-        return None if process.status() == psutil.STATUS_ZOMBIE else process
+        return None if _is_dead(process) else process
     except psutil.NoSuchProcess:
         return None
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    """A zombie that still has threads holds its sockets: its main thread has ended before the others."""
+    return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
 
 
 def start(
@@ -163,10 +168,7 @@ def wait_ended(process: psutil.Process, timeout_s: float) -> bool:
         with contextlib.suppress(ChildProcessError):  # somebody else's child: its parent reaps it
             os.waitpid(process.pid, os.WNOHANG)
         try:
-            if not process.is_running():
-                return True
-            # A zombie with threads still holds its sockets: its main thread has ended before the others.
-            if process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1:
+            if not process.is_running() or _is_dead(process):
                 return True
         except psutil.NoSuchProcess:
             return True
