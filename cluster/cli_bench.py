@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def _measure(wanted: list[Any], options: dict[str, Any]) -> None:
             raise click.ClickException("--overload: none of the chosen settings can be overloaded")
     size = Size(options["accounts"], tuple(sorted(set(options["stored"]))) or (0,))
     pace = Pace(options["seconds"], options["repeats"])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is stopped then, too
     try:
         with temporary_cluster(layout_from_environment(), "bench", click.echo) as layout:
             found = measure(layout, wanted, pace, click.echo, size=size, restart=options["restart"])
@@ -125,6 +127,7 @@ def _beside_peer(only: str, options: dict[str, Any]) -> None:
     if not wanted:
         raise click.ClickException(f"--only {only!r}: no setting has this in its name")
     pace = Pace(options["seconds"], options["repeats"])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is stopped then, too
     try:
         with temporary_cluster(layout_from_environment(), "bench", click.echo) as layout:
             rows = peer_run.measure(layout, wanted, pace, options["accounts"], options["peer_acks"], click.echo)

@@ -3,7 +3,11 @@ that fail the run when they are not right."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +20,8 @@ from cluster.bench.run import Pace, Results, WrongBooksError, check_books, measu
 from cluster.bench.settings import Setting
 from cluster.calls import operator_caller
 from cluster.health import find_leader, node_status
-from cluster.layout import EDGE, Layout, free_port_base
+from cluster.layout import EDGE, PROJECT_ROOT, Layout, free_port_base
+from tests.cluster.phone import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 STORED = 8_000
@@ -84,3 +89,18 @@ def test_books_that_cannot_be_checked_on_every_node_fail_the_run(layout: Layout)
 def test_without_node_or_npm_the_row_is_left_out_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert unary.ready() == "node and npm not found: calls from another language are left out"
+
+
+def test_a_run_that_is_told_to_end_stops_what_it_started(tmp_path: Path) -> None:
+    environment = {**os.environ, "KIBUBU_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "cluster", "bench", "--only", "ussd", "--seconds", "600"]
+    with subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        home = Path(run.stdout.readline().rsplit(maxsplit=1)[-1])
+        wait_for(lambda: list(home.glob("run/n*.json")), 60)
+        started = [pid for path in home.glob("run/*.json") if (pid := processes.find_process(path)) is not None]
+        run.terminate()
+        assert run.wait(60) != 0
+    assert started
+    assert not any(process.is_running() for process in started)
+    assert not home.exists()
