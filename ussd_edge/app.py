@@ -11,6 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from kibubu_client import Client
+from ussd_edge.catalogues import StoredLanguages, load_words
 from ussd_edge.gateways import GATEWAYS
 from ussd_edge.gateways.seam import BadRequestError, Gateway, HttpCall, NoSuchPathError, Phase, Showing, Step
 from ussd_edge.guard import Access, may_call
@@ -45,6 +46,7 @@ class EdgeSettings:
     gateways: Mapping[str, GatewaySettings]
     session_key: bytes
     handset_steps_per_minute_max: int = HANDSET_STEPS_PER_MINUTE_MAX
+    default_language: str = "en"
 
 
 class UssdApp:
@@ -61,6 +63,8 @@ class UssdApp:
     ) -> None:
         self._make_client, self._make_store, self._clock_ms = make_client, make_store, clock_ms
         self._settings = settings
+        self._words_of = load_words()
+        self._words = self._words_of[settings.default_language]
         self._open: tuple[Client, SessionStore, Steps] | None = None
         self._gateway_rates = {
             name: RateLimit(one.steps_per_second_max, 1.0, keys_max=1) for name, one in settings.gateways.items()
@@ -86,8 +90,11 @@ class UssdApp:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 client, store = self._make_client(), self._make_store()
-                sealer = Sealer(self._settings.session_key)
-                steps = Steps(client, store, sealer, currency=self._settings.currency, clock_ms=self._clock_ms)
+                steps = Steps(
+                    client, store, Sealer(self._settings.session_key), self._words_of,
+                    StoredLanguages(store, self._settings.default_language), currency=self._settings.currency,
+                    clock_ms=self._clock_ms,
+                )  # fmt: skip
                 self._open = client, store, steps
                 await send({"type": "lifespan.startup.complete"})
             else:
@@ -151,15 +158,15 @@ class UssdApp:
         if self._open is None:
             raise RuntimeError("the server did not announce its start")
         if step.tail is None and step.phase in (Phase.PATH, Phase.BEGIN):
-            return Screen(texts.NOT_IN_USE, ends=True, outcome="unknown_service_code"), ""
+            return Screen(self._words(texts.NOT_IN_USE), ends=True, outcome="unknown_service_code"), ""
         if not self._handset_rate.allows(step.msisdn, time.monotonic()):
-            return Screen(texts.TOO_OFTEN, ends=True, outcome="handset_too_often"), ""
+            return Screen(self._words(texts.TOO_OFTEN), ends=True, outcome="handset_too_often"), ""
         try:
             return await self._open[2].take(gateway, step)
         except Exception as error:
             # The name of the error only: its text may hold what a person typed.
             _log.error("a step failed: %s", type(error).__name__)
-            return Screen(texts.BROKEN, ends=True, outcome="error"), ""
+            return Screen(self._words(texts.BROKEN), ends=True, outcome="error"), ""
 
     def _count(self, gateway: Gateway, outcome: str) -> None:
         self._steps.labels(gateway.name, outcome).inc()

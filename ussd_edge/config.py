@@ -14,6 +14,7 @@ from ussd_edge.app import EdgeSettings, GatewaySettings
 from ussd_edge.gateways import GATEWAYS
 from ussd_edge.guard import Access, Network
 from ussd_edge.limits import GATEWAY_STEPS_PER_SECOND_MAX, HANDSET_STEPS_PER_MINUTE_MAX
+from ussd_edge.menu.texts import LANGUAGES
 from ussd_edge.sessions import SessionKeyError, load_key
 
 _GATEWAY_KEYS = frozenset({"open", "secret_file", "hmac_key_file", "allow", "steps_per_second_max"})
@@ -59,11 +60,15 @@ def _settings(table: dict[str, Any], base: Path) -> EdgeSettings:
         session_key = load_key(base / _text(table, "sessions.key_file"))
     except SessionKeyError as error:
         raise ConfigError(f"sessions.key_file: {error}") from error
+    language = table.get("default_language", "en")
+    if language not in LANGUAGES:
+        raise ConfigError(f"default_language: must be one of {', '.join(LANGUAGES)}, is {language!r}")
     return EdgeSettings(
         currency=_text(table, "currency"),
         service_code=_text(table, "service_code"),
         gateways=_gateways(table, base),
         session_key=session_key,
+        default_language=language,
         handset_steps_per_minute_max=_count(
             table, "", "handset_steps_per_minute_max", HANDSET_STEPS_PER_MINUTE_MAX
         ),

@@ -18,6 +18,7 @@ INPUT_CHARACTERS_MAX = 64
 SESSIONS_MAX = 200_000  # in the embedded store; beyond it the oldest is forgotten
 SESSION_S_MAX = 300  # networks end a session after 120 to 180 seconds
 RESUME_S_MAX = 600  # a dropped session can be gone on with for so long
+LANGUAGE_S_MAX = 400 * 24 * 3_600  # a choice of language that is not made anew
 REPLAY_MS_MAX = 1_000  # no person types the same number again this soon: it is the gateway's retry
 REPLAY_CHARACTERS_MIN = 4
 

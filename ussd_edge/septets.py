@@ -5,12 +5,16 @@ from __future__ import annotations
 import unicodedata
 
 SCREEN_SEPTETS_MAX = 182
+SCREEN_UCS2_CHARACTERS_MAX = 80  # as soon as one character is not in the alphabet
 BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 EXTENSION = frozenset("^{}\\[~]|€\f")  # an escape septet and one more
-_OTHERWISE = {"`": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."}
+_OTHERWISE = {
+    "`": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...",
+    "ɓ": "b", "ɗ": "d", "ƙ": "k", "ƴ": "y", "Ɓ": "B", "Ɗ": "D", "Ƙ": "K", "Ƴ": "Y",
+}  # fmt: skip
 
 
 def length(text: str) -> int:
@@ -26,9 +30,16 @@ def length(text: str) -> int:
     return total
 
 
+def fits(text: str) -> bool:
+    """Whether the text, as it is, is one screen."""
+    if all(character in BASIC or character in EXTENSION for character in text):
+        return length(text) <= SCREEN_SEPTETS_MAX
+    return len(text.encode("utf-16-be")) // 2 <= SCREEN_UCS2_CHARACTERS_MAX
+
+
 def to_gsm(text: str) -> str:
     """The nearest text that every phone can show: accents that GSM lacks are dropped, the unknown becomes `?`."""
-    return "".join(_nearest(character) for character in text)
+    return "".join(_nearest(character) for character in unicodedata.normalize("NFC", text))
 
 
 def _nearest(character: str) -> str:
@@ -36,6 +47,8 @@ def _nearest(character: str) -> str:
         return character
     if character in _OTHERWISE:
         return _OTHERWISE[character]
+    if unicodedata.combining(character):
+        return ""  # an accent that stands alone: no single character has it and its letter
     plain = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
     return plain if plain and all(c in BASIC for c in plain) else "?"
 

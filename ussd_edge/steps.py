@@ -10,22 +10,23 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kibubu_client import Client
+from ussd_edge.catalogues import LanguageBook
 from ussd_edge.gateways.seam import Gateway, Phase, Step
 from ussd_edge.ledger import LedgerAnswers
 from ussd_edge.limits import REPLAY_CHARACTERS_MIN, REPLAY_MS_MAX, RESUME_S_MAX, SESSION_S_MAX
 from ussd_edge.menu import texts
 from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Screen
 from ussd_edge.menu.session import SPENT_PIN, converse, dialled_inputs
+from ussd_edge.menu.texts import Words
 from ussd_edge.sessions import Dropped, Kept, Origin, Sealer, store_key
 from ussd_edge.store import SessionStore, StoreDownError
 
 GO_ON, START_AGAIN = "1", "2"
 _OPEN_ENDS = frozenset({UNKNOWN, NOT_APPLIED, "error"})  # gone on with, these still find their true outcome
-_LOST = Screen(texts.LOST, ends=True, outcome="session_lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Place:
     origin: Origin
     inputs: tuple[str, ...]
     offered: Dropped | None = None
+    pin_dialled: bool = False  # what was dialled had a PIN in it; nothing of it is used
 
 
 class Steps:
@@ -45,6 +47,8 @@ class Steps:
         client: Client,
         store: SessionStore,
         sealer: Sealer,
+        words_of: Mapping[str, Words],
+        languages: LanguageBook,
         *,
         currency: str,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -52,24 +56,33 @@ class Steps:
         self._client = client
         self._store = store
         self._sealer = sealer
+        self._words_of = words_of
+        self._languages = languages
         self._currency = currency
         self._clock_ms = clock_ms
 
     async def take(self, gateway: Gateway, step: Step) -> tuple[Screen, str]:
         """The screen, and the token for a gateway that carries one."""
+        language = await self._languages.language_of(step.msisdn)
+        words = self._words_of[language]
         try:
             place = await self._place(gateway, step)
-            if isinstance(place, Screen):
-                return place, ""
+            if place is None:
+                return Screen(words(texts.LOST), ends=True, outcome="session_lost"), ""
             place = chosen(place)
-            screen = await self._screen(place, step)
+            if place.pin_dialled:
+                return Screen(words(texts.PIN_DIALLED), ends=True, outcome="pin_dialled"), ""
+            screen = await self._screen(place, step, language)
+            if screen.language not in ("", language):
+                await self._languages.choose(step.msisdn, screen.language)
             return screen, await self._kept_for_next(gateway, step, place, screen)
         except StoreDownError:
-            return Screen(texts.BUSY, ends=True, outcome="store_down"), ""
+            return Screen(words(texts.BUSY), ends=True, outcome="store_down"), ""
 
     # --- where the session stands -----------------------------------------------------------------------------------
 
-    async def _place(self, gateway: Gateway, step: Step) -> Place | Screen:
+    async def _place(self, gateway: Gateway, step: Step) -> Place | None:
+        """None = the session is lost."""
         if step.phase is Phase.PATH:
             return await self._whole(gateway, step)
         if step.phase is Phase.BEGIN:
@@ -78,7 +91,7 @@ class Steps:
         if step.tail is not None and (kept is None or kept.ended or not (kept.inputs or kept.offered)):
             return await self._begun(gateway, step)  # a gateway that does not say which request is the first
         if kept is None:
-            return _LOST
+            return None
         typed = () if self._is_replay(kept, step.inputs[0]) else step.inputs
         return Place(kept.origin, kept.inputs + typed, kept.offered)
 
@@ -94,10 +107,10 @@ class Steps:
                 return Place(origin, (), offered)
         return Place(origin, step.inputs)
 
-    async def _begun(self, gateway: Gateway, step: Step) -> Place | Screen:
+    async def _begun(self, gateway: Gateway, step: Step) -> Place:
         tail = dialled_inputs(step.tail or ())
         if tail is None:
-            return Screen(texts.PIN_DIALLED, ends=True, outcome="pin_dialled")
+            return Place(Origin(gateway.name, step.session_id), (), pin_dialled=True)
         if step.session_id and not gateway.carries_token:
             kept = await self._stored(gateway, step)
             if kept is not None and not kept.ended and self._clock_ms() - kept.at_ms < REPLAY_MS_MAX:
@@ -118,13 +131,14 @@ class Steps:
 
     # --- the screen -------------------------------------------------------------------------------------------------
 
-    async def _screen(self, place: Place, step: Step) -> Screen:
+    async def _screen(self, place: Place, step: Step, language: str) -> Screen:
         if place.offered is not None:
-            complaint = texts.NOT_A_CHOICE if place.inputs else ""
-            return Screen(complaint + texts.RESUME, ends=False, outcome="resume_offered")
+            words = self._words_of[language]
+            complaint = words.complaint(texts.NOT_A_CHOICE if place.inputs else "")
+            return Screen(complaint + words.resume, ends=False, outcome="resume_offered")
         origin = place.origin
         answers = LedgerAnswers(self._client, origin.gateway, origin.session_id, step.msisdn, self._currency)
-        conversation = converse(place.inputs, step.msisdn)
+        conversation = converse(place.inputs, step.msisdn, self._words_of, language)
         try:
             ask = next(conversation)
             while True:
@@ -151,10 +165,12 @@ class Steps:
     async def _remember_dropped(self, step: Step, place: Place, screen: Screen) -> None:
         context = ("dropped", step.msisdn)
         with contextlib.suppress(StoreDownError):
+            if place.offered is not None:
+                return
             if not screen.ends and screen.depth:
                 sealed = self._sealer.seal(Kept(place.origin, screen.path, self._clock_ms()), *context)
                 await self._store.put(store_key(*context), sealed, RESUME_S_MAX)
-            elif screen.ends and screen.outcome not in _OPEN_ENDS:
+            elif screen.outcome not in _OPEN_ENDS:
                 await self._store.drop(store_key(*context))
 
     async def _dropped(self, step: Step, origin: Origin) -> Dropped | None:

@@ -3,17 +3,20 @@ it, without network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from node.ledger.statuses import PaymentKind
 from node.payments.tariffs import load_tariffs
+from ussd_edge.catalogues import load_words
 from ussd_edge.gateways import africastalking
 from ussd_edge.gateways.seam import Phase, Showing, Step
 from ussd_edge.menu.asks import Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order, Screen
 from ussd_edge.menu.session import converse
+from ussd_edge.menu.texts import ENGLISH, Words
 
 OWN_NUMBER = "254712000001"
 PIN = "2468"
+HOME, BACK = ENGLISH.home[0], ENGLISH.back
 _KENYA = load_tariffs().dated[0]
 _NAMES = {
     (Kind.SEND_MONEY, "0712000002"): "Otieno",
@@ -70,8 +73,14 @@ class SmallLedger:
         )
 
 
-def screen(inputs: Sequence[str], ledger: Callable[[Ask], Answer], own_number: str = OWN_NUMBER) -> Screen:
-    conversation = converse(tuple(inputs), own_number)
+def screen(
+    inputs: Sequence[str],
+    ledger: Callable[[Ask], Answer],
+    own_number: str = OWN_NUMBER,
+    words_of: Mapping[str, Words] | None = None,
+    language: str = "en",
+) -> Screen:
+    conversation = converse(tuple(inputs), own_number, words_of or {"en": ENGLISH}, language)
     try:
         ask = next(conversation)
         while True:
@@ -83,5 +92,5 @@ def screen(inputs: Sequence[str], ledger: Callable[[Ask], Answer], own_number: s
 
 def dialled(inputs: Sequence[str], ledger: Callable[[Ask], Answer]) -> str:
     """What the phone shows, as the gateway gets it."""
-    shown = screen(inputs, ledger)
+    shown = screen(inputs, ledger, words_of=load_words())
     return africastalking.render(Step(Phase.PATH, "s1"), Showing(shown.fitted, shown.ends)).body.decode()

@@ -81,6 +81,7 @@ MISTAKES = [
     ('metrics = "127.0.0.1:4"', "", "listen.metrics: must be a text"),
     ('key = "key"', "", "tls.key: must be a text"),
     ("[tls]", "[tls", "edge.toml"),
+    ('currency = "KES"', 'currency = "KES"\ndefault_language = "la"', "default_language: must be one of en, sw, fr,"),
     ('key_file = "session.key"', "", "sessions.key_file: must be a text"),
     ('key_file = "session.key"', 'key_file = "none.key"', "sessions.key_file: "),
     ('key_file = "session.key"', 'key_file = "short.key"', "must hold 32 bytes, holds 31"),

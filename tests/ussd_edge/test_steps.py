@@ -13,9 +13,11 @@ import pytest
 
 from tests.kibubu_client.scripted import BREAKS, LATE, OK
 from tests.ussd_edge.edge import KEY, OPEN, PIN, Clock, Node, running_edge, running_node
+from tests.ussd_edge.phone import HOME
 from tests.ussd_edge.wires import LAST_INPUT, WIRES, AfricasTalking, Airtel, Arkesel, Hubtel, Nalo, Shown, Wire, replay
 from ussd_edge.limits import RESUME_S_MAX, SESSION_S_MAX, SESSIONS_MAX
 from ussd_edge.menu import texts
+from ussd_edge.menu.texts import ENGLISH
 from ussd_edge.sessions import Kept, Origin, Sealer
 from ussd_edge.store import EmbeddedStore, StoreDownError
 
@@ -24,6 +26,7 @@ each_wire = pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.__name_
 each_last = pytest.mark.parametrize("wire", LAST_INPUT, ids=lambda wire: wire.__name__)
 in_store = pytest.mark.parametrize("wire", [w for w in LAST_INPUT if w is not Hubtel], ids=lambda wire: wire.__name__)
 NewWire = Callable[..., Wire]
+RESUME = ENGLISH.resume
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ async def edge(node: Node, tmp_path: Path, clock: Clock) -> AsyncIterator[httpx.
 @each_wire
 async def test_a_payment(wire: NewWire, edge: httpx.AsyncClient, node: Node) -> None:
     phone = wire()
-    assert await phone.dial(edge) == Shown(texts.HOME, ends=False)
+    assert await phone.dial(edge) == Shown(HOME, ends=False)
     assert (await phone.type(edge, "1")).text.startswith(texts.NUMBER)
     await phone.type(edge, "0712000002")
     assert "Send KES 500.00 to Otieno? Fee KES 7.00." in (await phone.type(edge, "500")).text
@@ -254,19 +257,19 @@ async def test_a_retry_that_comes_at_once_is_not_a_second_input(wire: NewWire, n
 async def test_a_dropped_session_goes_on_where_it_stopped(wire: NewWire, edge: httpx.AsyncClient, node: Node) -> None:
     await wire(session="s1").journey(edge, *SEND)
     again = wire(session="s2")
-    assert await again.dial(edge) == Shown(texts.RESUME, ends=False)
-    assert (await again.type(edge, "7")).text == texts.NOT_A_CHOICE + texts.RESUME
+    assert await again.dial(edge) == Shown(RESUME, ends=False)
+    assert (await again.type(edge, "7")).text == f"{texts.NOT_A_CHOICE}\n{RESUME}"
     assert "Send KES 500.00 to Otieno?" in (await again.type(edge, "1")).text
     assert (await again.type(edge, PIN)).ends
     assert len(node.paid) == 1
-    assert (await wire(session="s3").dial(edge)).text == texts.HOME  # there is nothing to go on with
+    assert (await wire(session="s3").dial(edge)).text == HOME  # there is nothing to go on with
 
 
 @each_wire
 async def test_or_it_starts_again(wire: NewWire, edge: httpx.AsyncClient, node: Node) -> None:
     await wire(session="s1").journey(edge, *SEND)
     again = wire(session="s2")
-    assert await again.journey(edge, "2") == Shown(texts.HOME, ends=False)
+    assert await again.journey(edge, "2") == Shown(HOME, ends=False)
     for text in ("2", "123456", "300", PIN):
         shown = await again.type(edge, text)
     assert shown.ends
@@ -285,9 +288,9 @@ async def test_nobody_goes_on_with_what_is_old_or_not_theirs(
     wire: NewWire, edge: httpx.AsyncClient, clock: Clock
 ) -> None:
     await wire(session="s1").journey(edge, *SEND)
-    assert (await wire(session="s2", msisdn="254712000009").dial(edge)).text == texts.HOME
+    assert (await wire(session="s2", msisdn="254712000009").dial(edge)).text == HOME
     clock.now_ms += (RESUME_S_MAX + 1) * 1_000
-    assert (await wire(session="s3").dial(edge)).text == texts.HOME
+    assert (await wire(session="s3").dial(edge)).text == HOME
 
 
 @pytest.mark.parametrize("word", [BREAKS, LATE])
@@ -351,7 +354,7 @@ async def test_the_embedded_store_forgets_the_oldest() -> None:
 async def test_a_handset_that_asks_too_often_waits_and_others_do_not(node: Node, tmp_path: Path) -> None:
     async with running_edge(tmp_path, node, gateways=OPEN, handset_steps_per_minute_max=5) as (_, client):
         shown = [await AfricasTalking(session=f"s{n}").dial(client) for n in range(6)]
-        assert [one.text == texts.HOME for one in shown] == [True] * 5 + [False]
+        assert [one.text == HOME for one in shown] == [True] * 5 + [False]
         assert shown[-1] == Shown(texts.TOO_OFTEN, ends=True)
         assert (await Nalo().dial(client)).text == texts.TOO_OFTEN  # by whichever gateway
-        assert (await Nalo(msisdn="254712000009").dial(client)).text == texts.HOME
+        assert (await Nalo(msisdn="254712000009").dial(client)).text == HOME

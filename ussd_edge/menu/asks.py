@@ -72,6 +72,7 @@ class Screen:
     ends: bool
     outcome: str  # for the metrics: continue, or how it ended
     path: tuple[str, ...] = field(default=(), compare=False)  # the inputs that led here, without PINs
+    language: str = ""
     depth: int = 0  # how many of them count: 0 = the main menu
 
     @property

@@ -1,101 +1,179 @@
-"""Every sentence that a person reads. Kept short: a screen has 182 septets and a name may take 24 of them."""
+"""Every sentence that a person reads, in English here, in other languages through `Words`. Kept short: a screen has 182
+septets and a name may take 24 of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Kind, Order
-from ussd_edge.septets import shortened
+from ussd_edge.menu.paging import pages
+from ussd_edge.septets import length, shortened, to_gsm
 
 NAME_SEPTETS_MAX = 24
-HOME = "Kibubu\n1 Send money\n2 Pay till\n3 Pay bill\n4 Buy airtime\n5 Check balance\n0 Exit"
-AIRTIME = "Airtime for\n1 My number\n2 Other number"
-NUMBER, TILL, PAYBILL = "Enter phone number", "Enter till number", "Enter business number"
-REFERENCE, AMOUNT, PIN = "Enter account number", "Enter amount in KES", "Enter PIN"
-BACK = "\n0 Back\n00 Home"
-GOODBYE = "Thank you for using Kibubu."
-TOO_LONG = "That was too long. Please dial again."
-LOST = "The session is over. Nothing was paid. Please dial again."
-BUSY = "The service is busy. Nothing was paid. Please try again."
-TOO_OFTEN = "Too many requests from this phone. Please wait a minute."
-NOT_IN_USE = "This service code is not in use."
-BROKEN = "The service has a problem. If you were paying, check your balance before you pay again."
-PIN_DIALLED = "Never dial your PIN: others can see it. Nothing was paid. Dial without it and change your PIN."
-RESUME = "You stopped before the end.\n1 Go on\n2 Start again"
-NOT_A_CHOICE = "Choose a number from the list.\n"
-NOT_A_NUMBER = "That is not a phone number.\n"
-NOT_A_TILL = "A till has 5 to 7 digits.\n"
-NOT_A_PAYBILL = "A business number has 5 to 7 digits.\n"
-NOT_A_REFERENCE = "An account number has 1 to 20 letters or digits.\n"
-NOT_AN_AMOUNT = "Amount like 500 or 500.50.\n"
-NOT_A_PIN = "A PIN has 4 digits.\n"
+LANGUAGES = {  # each by its own name, in the order of the menu
+    "en": "English", "sw": "Kiswahili", "fr": "Français", "ha": "Hausa", "yo": "Yorùbá", "pt": "Português",
+}  # fmt: skip
+
+
+def N_(text: str) -> str:  # noqa: N802
+    """Marks a text for the catalogues; it is translated where it is shown."""
+    return text
+
+
+HOME_ITEMS = (
+    N_("Send money"), N_("Pay till"), N_("Pay bill"), N_("Buy airtime"), N_("Check balance"), N_("Language"),
+)  # fmt: skip
+AIRTIME_ITEMS = (N_("My number"), N_("Other number"))
+AIRTIME, CHOOSE_LANGUAGE = N_("Airtime for"), N_("Choose a language")
+NUMBER, TILL, PAYBILL = N_("Enter phone number"), N_("Enter till number"), N_("Enter business number")
+REFERENCE, AMOUNT, PIN = N_("Enter account number"), N_("Enter amount in KES"), N_("Enter PIN")
+BACK, HOME, EXIT, MORE = N_("Back"), N_("Home"), N_("Exit"), N_("More")  # no N_ is found within an f-string
+FEE_QUOTED, NO_FEE, FEE_PAID = N_("Fee KES {fee}."), N_("No fee."), N_("Fee {fee}.")
+BALANCE_AFTER = N_("Balance {balance}.")
+BALANCE, RESERVED = N_("Your balance is KES {balance}."), N_("Reserved KES {amount}.")
+GOODBYE = N_("Thank you for using Kibubu.")
+TOO_LONG = N_("That was too long. Please dial again.")
+LOST = N_("The session is over. Nothing was paid. Please dial again.")
+BUSY = N_("The service is busy. Nothing was paid. Please try again.")
+BUSY_READING = N_("The service is busy. Please try again.")
+TOO_OFTEN = N_("Too many requests from this phone. Please wait a minute.")
+NOT_IN_USE = N_("This service code is not in use.")
+BROKEN = N_("The service has a problem. If you were paying, check your balance before you pay again.")
+PIN_DIALLED = N_("Never dial your PIN: others can see it. Nothing was paid. Dial without it and change your PIN.")
+RESUME, RESUME_ITEMS = N_("You stopped before the end."), (N_("Go on"), N_("Start again"))
+NOT_A_CHOICE = N_("Choose a number from the list.")
+NOT_A_NUMBER = N_("That is not a phone number.")
+NOT_A_TILL = N_("A till has 5 to 7 digits.")
+NOT_A_PAYBILL = N_("A business number has 5 to 7 digits.")
+NOT_A_REFERENCE = N_("An account number has 1 to 20 letters or digits.")
+NOT_AN_AMOUNT = N_("Amount like 500 or 500.50.")
+NOT_A_PIN = N_("A PIN has 4 digits.")
 _DONE = {
-    Kind.SEND_MONEY: "Sent KES {amount} to {name}.",
-    Kind.PAY_TILL: "Paid KES {amount} to {name}.",
-    Kind.PAY_BILL: "Paid KES {amount} to {name} for {reference}.",
-    Kind.BUY_AIRTIME: "Airtime KES {amount} for {name}.",
+    Kind.SEND_MONEY: N_("Sent KES {amount} to {name}."),
+    Kind.PAY_TILL: N_("Paid KES {amount} to {name}."),
+    Kind.PAY_BILL: N_("Paid KES {amount} to {name} for {reference}."),
+    Kind.BUY_AIRTIME: N_("Airtime KES {amount} for {name}."),
 }
 _CONFIRM = {
-    Kind.SEND_MONEY: "Send KES {amount} to {name}?",
-    Kind.PAY_TILL: "Pay KES {amount} to {name}?",
-    Kind.PAY_BILL: "Pay KES {amount} to {name} for {reference}?",
-    Kind.BUY_AIRTIME: "Buy airtime of KES {amount} for {name}?",
+    Kind.SEND_MONEY: N_("Send KES {amount} to {name}?"),
+    Kind.PAY_TILL: N_("Pay KES {amount} to {name}?"),
+    Kind.PAY_BILL: N_("Pay KES {amount} to {name} for {reference}?"),
+    Kind.BUY_AIRTIME: N_("Buy airtime of KES {amount} for {name}?"),
 }
 _NOBODY = {
-    Kind.SEND_MONEY: "No customer has this number.",
-    Kind.PAY_TILL: "No business has this till.",
-    Kind.PAY_BILL: "No business has this number.",
-    Kind.BUY_AIRTIME: "Airtime cannot be bought for this number.",
+    Kind.SEND_MONEY: N_("No customer has this number."),
+    Kind.PAY_TILL: N_("No business has this till."),
+    Kind.PAY_BILL: N_("No business has this number."),
+    Kind.BUY_AIRTIME: N_("Airtime cannot be bought for this number."),
 }
 _REFUSED = {
-    UNKNOWN: "We do not know yet if it went through. Do NOT pay again now; check your balance in a few minutes.",
+    UNKNOWN: N_("We do not know yet if it went through. Do NOT pay again now; check your balance in a few minutes."),
     NOT_APPLIED: BUSY,
-    "payer_not_found": "This number has no Kibubu account.",
-    "payer_is_payee": "You cannot pay yourself.",
-    "payer_closed": "Your account is closed.",
-    "payer_frozen": "Your account is blocked. Call customer care.",
-    "payee_closed": "This account cannot receive money.",
-    "payee_frozen": "This account cannot receive money now.",
-    "amount_outside_tariff": "This amount is below or above what can be paid.",
-    "tariff_missing": "This service is not available today.",
-    "pin_not_set": "You have no PIN yet. Call customer care.",
-    "pin_locked": "Your PIN is locked. Call customer care.",
-    "pin_wrong_and_now_locked": "Wrong PIN. Your PIN is now locked. Call customer care.",
-    "insufficient_funds": "You do not have enough money for this and its fee.",
-    "refused_by_fraud_check": "This payment was stopped for your safety. Call customer care.",
-    "held_for_review": "Your payment is being checked; the money is reserved. We will tell you.",
+    "payer_not_found": N_("This number has no Kibubu account."),
+    "payer_is_payee": N_("You cannot pay yourself."),
+    "payer_closed": N_("Your account is closed."),
+    "payer_frozen": N_("Your account is blocked. Call customer care."),
+    "payee_closed": N_("This account cannot receive money."),
+    "payee_frozen": N_("This account cannot receive money now."),
+    "amount_outside_tariff": N_("This amount is below or above what can be paid."),
+    "tariff_missing": N_("This service is not available today."),
+    "pin_not_set": N_("You have no PIN yet. Call customer care."),
+    "pin_locked": N_("Your PIN is locked. Call customer care."),
+    "pin_wrong_and_now_locked": N_("Wrong PIN. Your PIN is now locked. Call customer care."),
+    "insufficient_funds": N_("You do not have enough money for this and its fee."),
+    "refused_by_fraud_check": N_("This payment was stopped for your safety. Call customer care."),
+    "held_for_review": N_("Your payment is being checked; the money is reserved. We will tell you."),
 }
-_REFUSED_OTHERWISE = "It could not be done. Nothing was paid."
+_REFUSED_OTHERWISE = N_("It could not be done. Nothing was paid.")
 
 
 def money(minor: int) -> str:
     return f"{minor // 100:,}.{minor % 100:02d}"
 
 
-def confirm(order: Order, quote: Answer) -> str:
-    fee = f" Fee KES {money(quote.fee_minor)}." if quote.fee_minor else " No fee."
-    return _filled(_CONFIRM[order.kind], order, quote) + fee + f"\n{PIN}{BACK}"
+def _english_plural(one: str, many: str, count: int) -> str:
+    return one if count == 1 else many
 
 
-def done(order: Order, answer: Answer) -> str:
-    fee = f" Fee {money(answer.fee_minor)}." if answer.fee_minor else ""
-    return f"{_filled(_DONE[order.kind], order, answer)}{fee} Balance {money(answer.balance_minor)}. {answer.receipt}"
+class Words:
+    """All texts in one language, each as every phone can show it. `translate` and `plural` are gettext and ngettext of
+    its catalogue."""
+
+    def __init__(
+        self,
+        translate: Callable[[str], str] = lambda text: text,
+        plural: Callable[[str, str, int], str] = _english_plural,
+    ) -> None:
+        self._translate = translate
+        self._plural = plural
+
+    def __call__(self, text: str) -> str:
+        return to_gsm(self._translate(text))
+
+    # --- whole screens ----------------------------------------------------------------------------------------------
+
+    def asking(self, prompt: str) -> str:
+        return self(prompt) + self.back
+
+    @property
+    def back(self) -> str:
+        return f"\n0 {self(BACK)}\n00 {self(HOME)}"
+
+    @property
+    def home(self) -> list[str]:
+        return self._list("Kibubu", [self(item) for item in HOME_ITEMS], f"\n0 {self(EXIT)}")
+
+    @property
+    def airtime(self) -> list[str]:
+        return self._list(self(AIRTIME), [self(item) for item in AIRTIME_ITEMS], self.back)
+
+    @property
+    def languages(self) -> list[str]:
+        return self._list(self(CHOOSE_LANGUAGE), list(LANGUAGES.values()), self.back)
+
+    @property
+    def resume(self) -> str:
+        return self._list(self(RESUME), [self(item) for item in RESUME_ITEMS], "")[0]
+
+    def _list(self, title: str, items: Sequence[str], footer: str) -> list[str]:
+        lines = [f"{number} {item}" for number, item in enumerate(items, 1)]
+        return pages(title, lines, self(MORE), footer, reserve=length(self.complaint(NOT_A_CHOICE)))
+
+    def complaint(self, text: str) -> str:
+        return f"{self(text)}\n" if text else ""
+
+    def confirm(self, order: Order, quote: Answer) -> str:
+        fee = self(FEE_QUOTED).format(fee=money(quote.fee_minor)) if quote.fee_minor else self(NO_FEE)
+        return f"{self._filled(_CONFIRM[order.kind], order, quote)} {fee}\n{self.asking(PIN)}"
+
+    def done(self, order: Order, answer: Answer) -> str:
+        parts = [self._filled(_DONE[order.kind], order, answer)]
+        if answer.fee_minor:
+            parts.append(self(FEE_PAID).format(fee=money(answer.fee_minor)))
+        parts.append(self(BALANCE_AFTER).format(balance=money(answer.balance_minor)))
+        return " ".join([*parts, answer.receipt])
+
+    def balance(self, answer: Answer) -> str:
+        reserved_minor = answer.balance_minor - answer.available_minor
+        text = self(BALANCE).format(balance=money(answer.balance_minor))
+        if not reserved_minor:
+            return text
+        return f"{text} {self(RESERVED).format(amount=money(reserved_minor))}"
+
+    def refused(self, status: str, order: Order | None) -> str:
+        if status == "payee_not_found" and order is not None:
+            return self(_NOBODY[order.kind])
+        if order is None and status in (UNKNOWN, NOT_APPLIED):
+            return self(BUSY_READING)
+        return self(_REFUSED.get(status, _REFUSED_OTHERWISE))
+
+    def wrong_pin(self, tries_left: int) -> str:
+        said = self._plural("Wrong PIN. {count} try left.", "Wrong PIN. {count} tries left.", tries_left)
+        return f"{to_gsm(said).format(count=tries_left)}\n{self.asking(PIN)}"
+
+    def _filled(self, template: str, order: Order, answer: Answer) -> str:
+        name = shortened(answer.payee_name or order.payee, NAME_SEPTETS_MAX)
+        return self(template).format(amount=money(order.amount_minor), name=name, reference=order.reference)
 
 
-def balance(answer: Answer) -> str:
-    reserved_minor = answer.balance_minor - answer.available_minor
-    reserved = f" Reserved KES {money(reserved_minor)}." if reserved_minor else ""
-    return f"Your balance is KES {money(answer.balance_minor)}.{reserved}"
-
-
-def refused(status: str, order: Order | None) -> str:
-    if status == "payee_not_found" and order is not None:
-        return _NOBODY[order.kind]
-    return _REFUSED.get(status, _REFUSED_OTHERWISE)
-
-
-def wrong_pin(tries_left: int) -> str:
-    return f"Wrong PIN. {tries_left} {'try' if tries_left == 1 else 'tries'} left.\n{PIN}{BACK}"
-
-
-def _filled(template: str, order: Order, answer: Answer) -> str:
-    name = shortened(answer.payee_name or order.payee, NAME_SEPTETS_MAX)
-    return template.format(amount=money(order.amount_minor), name=name, reference=order.reference)
+ENGLISH = Words()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from node.ledger.statuses import PaymentStatus
 from tests.ussd_edge.phone import OWN_NUMBER, PIN, SmallLedger, screen
 from ussd_edge import septets
+from ussd_edge.catalogues import load_words
 from ussd_edge.limits import INPUT_CHARACTERS_MAX, INPUTS_MAX
 from ussd_edge.menu import texts
 from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order
@@ -218,9 +219,11 @@ ANSWERS = st.builds(
 OK_ANSWERS = st.builds(
     Answer, st.just("ok"), NASTY_NAMES, st.integers(0, 10**12), MONEY, MONEY, st.just(3), st.just("8Q4ZK1N0WT")
 )
+WORDS_OF = load_words()
+LANGUAGE = st.sampled_from(list(WORDS_OF))
 INPUTS = st.one_of(
     st.sampled_from(
-        ["1", "2", "3", "4", "5", "0", "00", PIN, "0712000002", "+254712000002", "123456", "8888888", "500"]
+        ["1", "2", "3", "4", "5", "6", "0", "00", "98", PIN, "0712000002", "+254712000002", "123456", "8888888", "500"]
     ),
     st.sampled_from(["999999999.99", "A" * 20, "#/._- 9", "123456789012345", "1111", " 1 "]),
     st.text(max_size=70),
@@ -240,10 +243,10 @@ JOURNEY = st.one_of(
 
 
 @settings(max_examples=400, deadline=None)
-@given(JOURNEY, st.lists(st.one_of(OK_ANSWERS, ANSWERS), min_size=1, max_size=12))
-def test_every_screen_of_every_journey_fits_a_phone(inputs: list[str], answers: list[Answer]) -> None:
+@given(JOURNEY, st.lists(st.one_of(OK_ANSWERS, ANSWERS), min_size=1, max_size=12), LANGUAGE)
+def test_every_screen_of_every_journey_fits_a_phone(inputs: list[str], answers: list[Answer], language: str) -> None:
     """And fits whole: a screen that had to be cut would lose the way back, or the question."""
-    assert_fits(inputs, answers)
+    assert_fits(inputs, answers, language)
 
 
 AMOUNTS = st.one_of(st.just("999999999.99"), st.integers(1, 10**9 - 1).map(str))
@@ -256,14 +259,14 @@ COMPLETE = st.one_of(
 
 
 @settings(max_examples=300, deadline=None)
-@given(COMPLETE, st.sampled_from([[], ["12"], [PIN], ["12", PIN]]), OK_ANSWERS)
+@given(COMPLETE, st.sampled_from([[], ["12"], [PIN], ["12", PIN]]), OK_ANSWERS, LANGUAGE)
 def test_the_last_screens_fit_whatever_the_name_and_the_sums(
-    inputs: tuple[str, ...], ending: list[str], answer: Answer
+    inputs: tuple[str, ...], ending: list[str], answer: Answer, language: str
 ) -> None:
-    assert_fits([*inputs, *ending], [answer])
+    assert_fits([*inputs, *ending], [answer], language)
 
 
-def assert_fits(inputs: list[str], answers: list[Answer]) -> None:
+def assert_fits(inputs: list[str], answers: list[Answer], language: str = "en") -> None:
     given_answers = iter(answers * 13)
     asks: list[Ask] = []
 
@@ -271,11 +274,12 @@ def assert_fits(inputs: list[str], answers: list[Answer]) -> None:
         asks.append(ask)
         return next(given_answers)
 
-    shown = screen(inputs, ledger)
+    shown = screen(inputs, ledger, words_of=WORDS_OF, language=language)
+    words = WORDS_OF[shown.language]
     assert septets.length(shown.fitted) <= septets.SCREEN_SEPTETS_MAX
     assert shown.fitted == shown.text
-    if not shown.ends and shown.text != texts.HOME and not shown.text.endswith(texts.HOME):
-        assert shown.text.endswith(texts.BACK)
+    if not shown.ends and not any(shown.text.endswith(page) for page in words.home):
+        assert shown.text.endswith(words.back)
     assert len(asks) <= len(inputs) + 1
     for ask in asks:
         if isinstance(ask, AskPay):
