@@ -76,6 +76,7 @@ def _print_addresses(layout: Layout) -> None:
     click.echo(f"  nodes       {'  '.join(layout.api_addresses)}   (gRPC, mutual TLS)")
     click.echo(f"  USSD edge   http://{layout.edge_address}/ussd/africastalking")
     has_prometheus = processes.find_process(layout.pid_file(PROMETHEUS)) is not None
+    click.echo(f"  a phone     http://{layout.edge_address}/phone   (in the browser; dial {SERVICE_CODE})")
     click.echo(f"  Prometheus  {f'http://{layout.prometheus_address}' if has_prometheus else 'left out'}")
     click.echo(f"  state       {layout.home}")
     click.echo("  customers   Wanjiku 254712000001, Otieno 254712000002, Achieng 254712000003; PIN 2468")

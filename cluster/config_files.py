@@ -126,6 +126,9 @@ http = {_quoted(layout.edge_address)}
 metrics = {_quoted(layout.metrics_address(EDGE))}
 
 {_tls_table(layout, "edge", EDGE)}
+[development]
+browser_phone = true
+
 {gateways}"""
 
 

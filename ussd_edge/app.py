@@ -11,6 +11,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from kibubu_client import Client
+from ussd_edge import browser
+from ussd_edge.browser import BrowserPhone
 from ussd_edge.catalogues import StoredLanguages, load_words
 from ussd_edge.gateways import GATEWAYS
 from ussd_edge.gateways.seam import BadRequestError, Gateway, HttpCall, NoSuchPathError, Phase, Showing, Step
@@ -47,6 +49,7 @@ class EdgeSettings:
     session_key: bytes
     handset_steps_per_minute_max: int = HANDSET_STEPS_PER_MINUTE_MAX
     default_language: str = "en"
+    browser_phone: bool = False
 
 
 class UssdApp:
@@ -65,6 +68,7 @@ class UssdApp:
         self._settings = settings
         self._words_of = load_words()
         self._words = self._words_of[settings.default_language]
+        self._phone = BrowserPhone(settings.service_code, settings.gateways) if settings.browser_phone else None
         self._open: tuple[Client, SessionStore, Steps] | None = None
         self._gateway_rates = {
             name: RateLimit(one.steps_per_second_max, 1.0, keys_max=1) for name, one in settings.gateways.items()
@@ -111,7 +115,11 @@ class UssdApp:
         if path == "/healthz" and method == "GET":
             await _respond(send, 200, b"ok")
         elif gateway is None:
-            await _respond(send, 404, b"no such path")
+            page = self._phone.answer(path) if self._phone is not None and method == "GET" else None
+            if page is None:
+                await _respond(send, 404, b"no such path")
+            else:
+                await _respond(send, 200, page[0], browser.HEADERS, page[1])
         elif method not in gateway.methods:
             allowed = ", ".join(sorted(gateway.methods))
             await _respond(send, 405, f"only {allowed}".encode(), ((b"allow", allowed.encode()),))

@@ -63,12 +63,17 @@ def _settings(table: dict[str, Any], base: Path) -> EdgeSettings:
     language = table.get("default_language", "en")
     if language not in LANGUAGES:
         raise ConfigError(f"default_language: must be one of {', '.join(LANGUAGES)}, is {language!r}")
+    development = table.get("development", {})
+    phone = development.get("browser_phone", False) if isinstance(development, dict) else None
+    if not isinstance(phone, bool):
+        raise ConfigError(f"development.browser_phone: must be true or false, is {phone!r}")
     return EdgeSettings(
         currency=_text(table, "currency"),
         service_code=_text(table, "service_code"),
         gateways=_gateways(table, base),
         session_key=session_key,
         default_language=language,
+        browser_phone=phone,
         handset_steps_per_minute_max=_count(
             table, "", "handset_steps_per_minute_max", HANDSET_STEPS_PER_MINUTE_MAX
         ),

@@ -81,6 +81,8 @@ MISTAKES = [
     ('metrics = "127.0.0.1:4"', "", "listen.metrics: must be a text"),
     ('key = "key"', "", "tls.key: must be a text"),
     ("[tls]", "[tls", "edge.toml"),
+    ('currency = "KES"', 'currency = "KES"\ndevelopment = 5', "development.browser_phone: must be true or false"),
+    ("[tls]", "[development]\nbrowser_phone = 1\n[tls]", "development.browser_phone: must be true or false, is 1"),
     ('currency = "KES"', 'currency = "KES"\ndefault_language = "la"', "default_language: must be one of en, sw, fr,"),
     ('key_file = "session.key"', "", "sessions.key_file: must be a text"),
     ('key_file = "session.key"', 'key_file = "none.key"', "sessions.key_file: "),
