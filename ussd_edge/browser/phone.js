@@ -34,7 +34,9 @@ for (const tail of ["", "*1*0712000002*500", "*2*123456*300", "*5"]) {
   dial.type = "button";
   dial.textContent = `*${code}${tail}#`;
   dial.addEventListener("click", () => { hangUp(); entry = dial.textContent; call(); });
-  $("examples").append(Object.assign(document.createElement("li"), {})).append(dial);
+  const item = document.createElement("li");
+  item.append(dial);
+  $("examples").append(item);
 }
 $("left").addEventListener("click", leftKey);
 $("right").addEventListener("click", rightKey);
