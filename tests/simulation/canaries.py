@@ -148,7 +148,7 @@ def _lying_disk(disk: SimDisk, *args: Any) -> None:
 
 def _disk_that_lies_to_the_leader(disk: SimDisk, *args: Any) -> None:
     _lying_disk(disk, *args)
-    disk.lies_to = lambda process: process.engine.core.is_leader()
+    disk.lies_to = lambda process: hasattr(process, "engine") and process.engine.core.is_leader()
 
 
 _error = Admission._error

@@ -29,7 +29,7 @@ class Clients:
     def __init__(self, world: World) -> None:
         self._world = world
         self._rng = world.rng("clients")
-        self._leader = world.node_ids[0]
+        self._leaders: dict[int, str] = {}  # who leads, as each client believes
         self._stopping = False
         self._running = 0
         self.accounts: dict[str, int] = {}
@@ -51,23 +51,25 @@ class Clients:
 
     # Asking
 
-    async def _ask(self, record: Record, attempts_max: int, patience_s: float) -> None:
+    async def _ask(self, record: Record, attempts_max: int, patience_s: float, client: int = -1) -> None:
         """Ends with a state that is true: ok, surely failed, or unknown."""
         oracles = self._world.oracles
+        target = self._leaders.get(client) or self._another()
         record.floor = oracles.acknowledged_position
         give_up_at = self._world.timeline.now + patience_s
         for _ in range(attempts_max):
             try:
-                record.response = await self._world.calls.call(self._leader, record.method, record.request, DEADLINE_S)
+                record.response = await self._world.calls.call(target, record.method, record.request, DEADLINE_S)
             except CallError as error:
                 record.maybe_applied |= not error.definite
-                self._leader = error.leader if error.leader and error.leader != self._leader else self._another()
+                target = error.leader if error.leader and error.leader != target else self._another()
                 if self._world.timeline.now > give_up_at:
                     break
                 await asyncio.sleep(self._rng.uniform(0.01, 0.2))
                 continue
             record.state = "ok"
-            self._world.trace.note(f"{record.name} ok")
+            self._leaders[client] = target
+            self._world.trace.note(f"{record.name} ok by {target}")
             return
         record.state = "unknown" if record.maybe_applied else "failed"
         self._world.trace.note(f"{record.name} {record.state}")
@@ -77,7 +79,7 @@ class Clients:
 
     async def _write(self, record: Record, op: Op) -> None:
         self.history.append(record)
-        await self._ask(record, attempts_max=1 + int(op.choice * 100 % 8), patience_s=PATIENCE_S)
+        await self._ask(record, attempts_max=1 + int(op.choice * 100 % 8), patience_s=PATIENCE_S, client=op.client)
         self._told(record)
 
     def _told(self, record: Record) -> None:
@@ -89,9 +91,10 @@ class Clients:
             record.replies = requests.replies_in(record.response)
             self._world.oracles.acknowledged(record)
 
-    async def _read(self, method: str, request: Any, name: str) -> Record | None:
-        record = Record(name, method, request)
-        await self._ask(record, attempts_max=4, patience_s=2.0)
+    async def _read(self, op: Op, method: str, request: Any) -> Record | None:
+        """Some readers stay with a node that led when they last wrote, some ask anybody."""
+        record = Record(f"op {op.number} {op.kind}", method, request)
+        await self._ask(record, attempts_max=4, patience_s=2.0, client=op.client if op.choice < 0.6 else -2)
         return record if record.state == "ok" else None
 
     # Operations
@@ -154,9 +157,7 @@ class Clients:
 
     async def _read_accounts(self, op: Op, mine: list[Record]) -> None:
         numbers = list(self._pair(op))
-        record = await self._read(
-            "LookupAccounts", ledger_pb2.LookupAccountsRequest(account_numbers=numbers), f"op {op.number} balances"
-        )
+        record = await self._read(op, "LookupAccounts", ledger_pb2.LookupAccountsRequest(account_numbers=numbers))
         if record is not None:
             for account in record.response.accounts:
                 self._world.oracles.balance_read(
@@ -168,13 +169,13 @@ class Clients:
             return
         wanted = self._rng.choice(mine)
         was_ok = wanted.state == "ok"
-        record = await self._read("LookupTransfers", requests.lookup(wanted.ids), f"op {op.number} lookup")
+        record = await self._read(op, "LookupTransfers", requests.lookup(wanted.ids))
         if record is not None and was_ok:
             self._world.oracles.transfer_read(record, wanted, record.response)
 
     async def _statement(self, op: Op, mine: list[Record]) -> None:
         request = ledger_pb2.GetStatementRequest(account_number=self._pair(op)[0])
-        record = await self._read("GetStatement", request, f"op {op.number} statement")
+        record = await self._read(op, "GetStatement", request)
         if record is not None:
             self._world.oracles.statement_read(record, request.account_number, record.response)
 
@@ -185,7 +186,7 @@ class Clients:
             currency="KES",
             pin=requests.PIN,
         )
-        record = await self._read("CheckBalance", request, f"op {op.number} check balance")
+        record = await self._read(op, "CheckBalance", request)
         if record is not None and record.response.status == 0:
             self._world.oracles.balance_read(
                 record, record.response.as_of_position, self._pair(op)[0], record.response.balance_minor

@@ -95,6 +95,28 @@ class FaultInjector:
         leads = [m for m in machines if m.process is not None and m.process.engine.status().role == "leader"]
         return leads[0] if leads else other
 
+    def _lose_majority(self, fault: Fault, machine: Machine) -> None:
+        """Two nodes alone can commit; one of them dies in its sync, the other one soon after it, and the first comes
+        back to those who knew nothing: whatever the two acknowledged too early is lost."""
+        world = self._world
+        leader = self._leading(machine)
+        others = [m for m in world.machines.values() if m is not leader]
+        witness = others[int(fault.amount * 1_000) % len(others)]
+        majority = len(world.machines) // 2
+        cut_off = [m for m in others if m is not witness][: len(others) - majority]
+        pairs = [(m.node_id, other) for m in cut_off for other in world.node_ids if other != m.node_id]
+        self._cut_pairs(replace(fault, duration_s=1.0), pairs)
+
+        def leader_follows() -> None:
+            if leader.alive and not self._quiet:
+                leader.crash("power cut after its witness", silently=True, restart_after_s=3.0)
+
+        point = ("journal.entries.before", "journal.entries.torn")[int(fault.amount * 100) % 2]
+        world.points.arm(
+            point, int(fault.amount * 10_000) % 3, witness.node_id,
+            lambda: world.timeline.after(fault.amount * 0.03, leader_follows) and None,
+        )  # fmt: skip
+
     def _pause(self, fault: Fault, machine: Machine) -> None:
         machine.pause(fault.duration_s)
 

@@ -13,7 +13,6 @@ from tests.simulation.process import Process
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-RESTART_S = (0.1, 2.0)  # until whoever watches the process starts it again
 DRAIN_S = 0.3
 
 
@@ -59,7 +58,7 @@ class Machine:
         """Kill -9, or with `silently` a power cut: memory and everything that was not synced is gone."""
         self.world.trace.note(f"{self.node_id} dies: {why}")
         self._end(silently=silently)
-        delay_s = self._rng.uniform(*RESTART_S) if restart_after_s is None else restart_after_s
+        delay_s = self._rng.uniform(*self.world.settings.restart_s) if restart_after_s is None else restart_after_s
         self.world.timeline.cancel(self._restart)
         self._restart = self.world.timeline.after(delay_s, self.start)
 

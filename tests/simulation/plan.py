@@ -7,24 +7,15 @@ import random
 from dataclasses import dataclass, replace
 
 from node.consensus.seams import ConsensusConfig
-from tests.simulation.points import POINTS
+from tests.simulation.profiles import PROFILES
 from tests.simulation.sidecar import MODES
 
 CALM_S = 2.0  # election and accounts, before anything goes wrong
-OP_KINDS = {
-    "transfer": 30, "bundle": 9, "hold": 8, "pay": 16, "reuse": 4,
-    "read_accounts": 16, "read_transfer": 7, "statement": 4, "check_balance": 3,
-}  # fmt: skip
-FAULT_KINDS = {
-    "crash": 8, "power_cut": 5, "cluster_power_cut": 2, "crash_at_point": 18, "pause": 6, "cut": 8, "isolate": 7,
-    "bridge": 2, "reset": 6, "slow_link": 4, "slow_disk": 5, "failing_sync": 4, "wall_jump": 3, "clock_rate": 3,
-    "clock_leap": 3, "clean_restart": 3, "rolling_restart": 1, "handover": 4, "sidecar": 6, "clients_cut": 4,
-    "answers_lost": 4,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
+    profile: str
     nodes: int
     seconds: float  # of the safety phase, after the calm
     clients: int
@@ -37,6 +28,7 @@ class Settings:
     window_bytes: int
     trailing_entries: int
     cut_power_at_the_end: bool
+    restart_s: tuple[float, float]  # until whoever watches a process starts it again
 
     def consensus(self, node_id: str, cluster_id: str, node_ids: list[str]) -> ConsensusConfig:
         return ConsensusConfig(
@@ -99,19 +91,22 @@ class Plan:
 
 def make_plan(seed: int) -> Plan:
     rng = random.Random(seed)
-    settings = _settings(rng)
-    ops = tuple(_op(rng, number, settings) for number in range(rng.randint(40, 150)))
+    profile = rng.choices(list(PROFILES), [profile.weight for profile in PROFILES.values()])[0]
+    settings = _settings(rng, profile)
+    ops = tuple(_op(rng, number, settings) for number in range(rng.randint(40, PROFILES[profile].ops_max)))
     return Plan(seed, settings, ops, tuple(_faults(rng, settings)))
 
 
-def _settings(rng: random.Random) -> Settings:
-    rough = rng.random() < 0.35
+def _settings(rng: random.Random, name: str) -> Settings:
+    profile = PROFILES[name]
+    rough = rng.random() < profile.rough
     return Settings(
-        nodes=5 if rng.random() < 0.15 else 3,
+        profile=name,
+        nodes=5 if rng.random() < profile.five_nodes else 3,
         seconds=rng.choice([3.0, 5.0, 8.0]),
         clients=rng.randint(2, 5),
-        delay_max_s=rng.choice([0.001, 0.003, 0.02]),
-        duplicate=rng.choice([0.02, 0.1]) if rough else 0.0,
+        delay_max_s=rng.choice(profile.delays_max_s),
+        duplicate=rng.choice(profile.duplicates) if rough else 0.0,
         reorder=rng.choice([0.02, 0.1]) if rough else 0.0,
         checkpoint_interval_s=rng.choice([0.2, 0.5, 1.0, 5.0]),
         journal_memory_bytes=rng.choice([256, 4_096, 64 << 20]),
@@ -119,11 +114,13 @@ def _settings(rng: random.Random) -> Settings:
         window_bytes=rng.choice([512, 8_192, 16 << 20]),
         trailing_entries=rng.choice([0, 5, 40]),
         cut_power_at_the_end=rng.random() < 0.3,
+        restart_s=profile.restart_s,
     )
 
 
 def _op(rng: random.Random, number: int, settings: Settings) -> Op:
-    kind = rng.choices(list(OP_KINDS), list(OP_KINDS.values()))[0]
+    kinds = PROFILES[settings.profile].ops
+    kind = rng.choices(list(kinds), list(kinds.values()))[0]
     return Op(
         number=number,
         client=rng.randrange(settings.clients),
@@ -138,22 +135,21 @@ def _op(rng: random.Random, number: int, settings: Settings) -> Op:
 
 def _faults(rng: random.Random, settings: Settings) -> list[Fault]:
     """A handful of kinds for each run, so that each can do its harm undisturbed by all the others."""
-    kinds = rng.sample(list(FAULT_KINDS), rng.randint(2, 7))
-    weights = [FAULT_KINDS[kind] for kind in kinds]
-    count = rng.randint(2, int(3 * settings.seconds))
+    profile = PROFILES[settings.profile]
+    kinds = rng.sample(list(profile.faults), min(len(profile.faults), rng.randint(*profile.kinds)))
+    weights = [profile.faults[kind] for kind in kinds]
+    count = rng.randint(2, int(profile.faults_a_second * settings.seconds) + 2)
     moments = sorted(rng.uniform(0.0, settings.seconds) for _ in range(count))
-    return [_fault(rng, number, at_s, kinds, weights, settings) for number, at_s in enumerate(moments)]
+    return [_fault(rng, number, at_s, rng.choices(kinds, weights)[0], settings) for number, at_s in enumerate(moments)]
 
 
-def _fault(
-    rng: random.Random, number: int, at_s: float, kinds: list[str], weights: list[int], settings: Settings
-) -> Fault:
-    kind = rng.choices(kinds, weights)[0]
+def _fault(rng: random.Random, number: int, at_s: float, kind: str, settings: Settings) -> Fault:
+    profile = PROFILES[settings.profile]
     node = rng.randrange(settings.nodes)
     other = (node + rng.randrange(1, settings.nodes)) % settings.nodes
-    fault = Fault(number, at_s, kind, node, other, rng.choice([0.05, 0.3, 1.0, 2.5, 5.0]), amount=rng.random())
+    fault = Fault(number, at_s, kind, node, other, rng.choice(profile.durations_s), amount=rng.random())
     if kind == "crash_at_point":
-        return replace(fault, point=rng.choice(list(POINTS)))
+        return replace(fault, point=rng.choice(profile.points))
     if kind == "sidecar":
         return replace(fault, point=rng.choice(MODES[1:]))
     return fault

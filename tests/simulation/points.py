@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 _STAGES = {
     "before": "nothing of the transaction is on disk",
@@ -59,32 +60,45 @@ class PowerCutError(BaseException):
     """The node is gone at this very instruction. No code of a node may catch it and go on."""
 
 
+@dataclass
+class _Armed:
+    passes: int  # how often it is still passed
+    node: str  # "" = whoever comes
+    then: Callable[[], None]
+
+
+def _nothing() -> None:
+    pass
+
+
 class CrashPoints:
-    """One table for the whole cluster: the node that reaches an armed point dies there."""
+    """One table for the whole cluster: a node that reaches a point that is armed for it dies there."""
 
     def __init__(self) -> None:
         self.reached: Counter[str] = Counter()
         self.died: Counter[str] = Counter()
-        self._armed: dict[str, int] = {}  # point -> how often it is still passed, whoever comes
+        self._armed: dict[str, _Armed] = {}
 
-    def arm(self, point: str, passes: int) -> None:
+    def arm(self, point: str, passes: int, node: str = "", then: Callable[[], None] = _nothing) -> None:
         if point not in POINTS:
             raise KeyError(f"there is no crash point {point!r}")
-        self._armed[point] = passes
+        self._armed[point] = _Armed(passes, node, then)
 
     def disarm(self) -> None:
         self._armed.clear()
 
-    def reach(self, point: str, die: Callable[[], None] | None = None) -> None:
+    def reach(self, node: str, point: str, die: Callable[[], None] | None = None) -> None:
         """Raises PowerCutError, or calls `die` where an exception would not end the node."""
         self.reached[point] += 1
-        if point not in self._armed:
+        armed = self._armed.get(point)
+        if armed is None or armed.node not in ("", node):
             return
-        self._armed[point] -= 1
-        if self._armed[point] >= 0:
+        armed.passes -= 1
+        if armed.passes >= 0:
             return
         del self._armed[point]
         self.died[point] += 1
+        armed.then()
         if die is None:
             raise PowerCutError(point)
         die()

@@ -131,12 +131,12 @@ class Process:
 
     def reach(self, point: str) -> None:
         """On the engine's thread: an exception is the end of it."""
-        self.world.points.reach(point)
+        self.world.points.reach(self.node_id, point)
 
     def reach_in_loop(self, point: str) -> bool:
         """On the service's loop, where no exception ends a process; True = it lives on."""
         if self.alive:
-            self.world.points.reach(point, lambda: self.machine.crash(point))
+            self.world.points.reach(self.node_id, point, lambda: self.machine.crash(point))
         return self.alive
 
     def spend(self, seconds: float) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.plan import FAULT_KINDS
 from tests.simulation.points import POINTS
+from tests.simulation.profiles import FAULT_KINDS
 from tests.simulation.run import run_many
 
 ROOT = Path(__file__).resolve().parents[2]
