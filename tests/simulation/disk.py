@@ -126,8 +126,7 @@ class Environment:
         pass
 
     def _commit(self, undo: Undo) -> None:
-        if undo:
-            self._disk.commit(self._name, undo, self._host)
+        self._disk.commit(self._name, undo, self._host)
 
 
 class Transaction:

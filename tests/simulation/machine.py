@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.calls import Exchange
 from tests.simulation.clock import NodeClock, Timer
-from tests.simulation.disk import DiskFailedError, SimDisk
+from tests.simulation.disk import DiskFailedError
 from tests.simulation.points import PowerCutError
 from tests.simulation.process import Process
 
@@ -22,7 +22,7 @@ class Machine:
     def __init__(self, world: World, node_id: str) -> None:
         self.world, self.node_id = world, node_id
         self.clock = NodeClock(world.timeline)
-        self.disk = SimDisk(world.rng("disk", node_id), world.faults)
+        self.disk = world.make_disk(node_id)
         self.process: Process | None = None
         self._restart: Timer | None = None
         self._backlog: list[Exchange] = []

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 
 from tests.simulation.canaries import switched_on
 from tests.simulation.plan import Plan, make_plan
@@ -61,9 +62,9 @@ class Summary:
             self.failed.append(result)
 
 
-def run_plan(plan: Plan, canary: str = "", *, keep_trace: bool = False) -> Result:
+def run_plan(plan: Plan, canary: str = "", *, keep_trace: bool = False, disk_folder: Path | None = None) -> Result:
     with switched_on(canary) as core_class:
-        world = World(plan, core_class=core_class, keep_trace=keep_trace)
+        world = World(plan, core_class=core_class, keep_trace=keep_trace, disk_folder=disk_folder)
         world.run()
     return Result(
         seed=plan.seed,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from pathlib import Path
 
 from node.consensus.core import SafeRaft
 from tests.simulation.calls import CallNetwork
 from tests.simulation.clients import Clients
 from tests.simulation.clock import NodeClock, Timeline
+from tests.simulation.disk import SimDisk
 from tests.simulation.faults import FaultInjector
 from tests.simulation.loop import SimLoop
 from tests.simulation.machine import Machine
@@ -16,6 +18,7 @@ from tests.simulation.network import SimNetwork
 from tests.simulation.oracles import Oracles
 from tests.simulation.plan import CALM_S, Plan
 from tests.simulation.points import CrashPoints
+from tests.simulation.real_disk import RealDisk
 from tests.simulation.sidecar import SidecarScript
 from tests.simulation.trace import Trace
 
@@ -24,7 +27,16 @@ HEAL_S = 30.0  # virtual seconds in which everything must agree once nothing goe
 
 
 class World:
-    def __init__(self, plan: Plan, *, core_class: type[SafeRaft] = SafeRaft, keep_trace: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        core_class: type[SafeRaft] = SafeRaft,
+        keep_trace: bool = False,
+        disk_folder: Path | None = None,
+    ) -> None:
+        """`disk_folder`: where real LMDB keeps its files, instead of the simulated one."""
+        self.disk_folder = disk_folder
         self.plan, self.settings, self.core_class = plan, plan.settings, core_class
         self.timeline = Timeline()
         self.trace = Trace(self.timeline, keep=keep_trace)
@@ -45,6 +57,12 @@ class World:
     def rng(self, *name: str) -> random.Random:
         """A stream of its own for each part, so that one part's draws do not move another's."""
         return random.Random(f"{self.plan.seed}/{'/'.join(name)}")
+
+    def make_disk(self, node_id: str) -> SimDisk:
+        rng = self.rng("disk", node_id)
+        if self.disk_folder is not None:
+            return RealDisk(rng, self.faults, self.disk_folder / node_id)
+        return SimDisk(rng, self.faults)
 
     def run(self) -> None:
         """Calm, faults, healing. What was wrong stands in oracles.violations."""
