@@ -13,7 +13,7 @@ from unittest.mock import patch
 from node.consensus import appending, core
 from node.consensus.contract import ProposalStatus
 from node.consensus.core import SafeRaft
-from node.consensus.frames import Append, AppendReply, Vote
+from node.consensus.messages import Append, AppendReply, Vote
 from node.consensus.seams import RaftLog as RaftLogSeam
 from node.ledger.state import LedgerState
 from node.service.admission import Admission

@@ -10,9 +10,13 @@ import random
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+from node.consensus.seams import Room, SnapshotInfo
+
 Undo = list[tuple["Table", bytes, bytes | None]]
+Contents = dict[bytes, dict[bytes, bytes]]  # of an environment: name of a database -> key -> value
 LATENCY_S = (0.000_2, 0.001_5)
 
 
@@ -20,12 +24,21 @@ class DiskFailedError(Exception):
     """An injected error of a sync."""
 
 
+@dataclass
+class Incoming:
+    """A snapshot's file while it is received."""
+
+    info: SnapshotInfo
+    data: bytearray = field(default_factory=bytearray)
+    synced: int = 0
+
+
 class Table:
     """One named database: keys in order."""
 
-    def __init__(self) -> None:
-        self.data: dict[bytes, bytes] = {}
-        self.keys: list[bytes] = []
+    def __init__(self, data: dict[bytes, bytes] | None = None) -> None:
+        self.data: dict[bytes, bytes] = data or {}
+        self.keys: list[bytes] = sorted(self.data)
 
     def put(self, key: bytes, value: bytes) -> None:
         if key not in self.data:
@@ -61,12 +74,24 @@ class SimDisk:
         self.lies_to: Callable[[Any], bool] = lambda host: True
         self._unsynced: dict[str, deque[Undo]] = {}
         self.syncs = 0
+        self.room = Room.OK
+        self.incoming: Incoming | None = None  # a snapshot that is being received
+        self.mark: tuple[int, int] | None = None  # position and term of one that is to be installed
+
+    def contents(self, name: str) -> Contents:
+        return {table: dict(content.data) for table, content in self.files[name].items()}
+
+    def replace(self, name: str, contents: Contents) -> None:
+        """Another environment in the place of this one, in one step."""
+        self.files[name] = {table: Table(data) for table, data in contents.items()}
 
     def open(self, name: str, host: Any) -> Environment:
         return Environment(self.files.setdefault(name, {}), name, self, host)
 
     def wipe(self) -> None:
         self.files.clear()
+        self._unsynced.clear()
+        self.incoming = self.mark = None
 
     def commit(self, name: str, undo: Undo, host: Any) -> None:
         """Raises DiskFailedError or PowerCutError; whatever of `undo` must be taken back was taken back."""
@@ -103,6 +128,17 @@ class SimDisk:
         for lost in self._unsynced.values():
             while lost:
                 take_back(lost.pop())
+        if self.incoming is not None:
+            self._lose_unsynced_pieces(self.incoming)
+
+    def _lose_unsynced_pieces(self, incoming: Incoming) -> None:
+        """Some of it is there, some is not, and of one block the file system knows only that it exists."""
+        unsynced = len(incoming.data) - incoming.synced
+        if unsynced:
+            self._faults["snapshot_torn"] += 1
+            del incoming.data[incoming.synced + self._rng.randrange(unsynced + 1) :]
+            if len(incoming.data) > incoming.synced:
+                incoming.data[self._rng.randrange(incoming.synced, len(incoming.data))] ^= 0xFF
 
 
 def take_back(undo: Undo) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from node.consensus.seams import Room
 from tests.simulation.network import Weather
 from tests.simulation.plan import Fault, Settings
 from tests.simulation.points import POINTS
@@ -45,7 +46,7 @@ class FaultInjector:
         world.calls.unreachable.clear()
         world.sidecar.mode = "honest"
         for machine in world.machines.values():
-            machine.disk.slowness, machine.disk.fail_syncs = 1.0, 0
+            machine.disk.slowness, machine.disk.fail_syncs, machine.disk.room = 1.0, 0, Room.OK
             machine.clock.set_rate(1.0)
             machine.resume()
             machine.start()
@@ -165,6 +166,21 @@ class FaultInjector:
 
     def _failing_sync(self, fault: Fault, machine: Machine) -> None:
         machine.disk.fail_syncs = 1
+
+    def _disk_full(self, fault: Fault, machine: Machine) -> None:
+        machine.disk.room = Room.LOW if fault.amount < 0.4 else Room.FULL
+
+        def room_again() -> None:
+            machine.disk.room = Room.OK
+
+        self._later(fault, room_again)
+
+    def _disk_lost(self, fault: Fault, machine: Machine) -> None:
+        """One at a time: a majority must never have forgotten what it promised."""
+        machines = self._world.machines.values()
+        if not any(each.is_joining for each in machines):
+            self._world.faults["disk_really_lost"] += 1
+            machine.lose_disk(fault.duration_s)
 
     def _wall_jump(self, fault: Fault, machine: Machine) -> None:
         machine.clock.wall_offset_ns += int((fault.amount - 0.5) * 48 * HOUR_NS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from node.storage.member import Seen
 from tests.simulation.calls import Exchange
 from tests.simulation.clock import NodeClock, Timer
 from tests.simulation.disk import DiskFailedError
@@ -24,6 +25,8 @@ class Machine:
         self.clock = NodeClock(world.timeline)
         self.disk = world.make_disk(node_id)
         self.process: Process | None = None
+        self.was_wiped = False  # a journal that is made from now on is of a node that has forgotten everything
+        self.is_joining = False
         self._restart: Timer | None = None
         self._backlog: list[Exchange] = []
         self._rng = world.rng("machine", node_id)
@@ -129,7 +132,33 @@ class Machine:
         for exchange in backlog:
             process.serve(exchange)
 
+    def lose_disk(self, seconds: float) -> None:
+        """The machine gets a new, empty disk; its node joins as one that may not vote yet."""
+        self.world.trace.note(f"{self.node_id} loses its disk")
+        self._end(silently=True)
+        self.disk.wipe()
+        self.was_wiped = self.is_joining = True
+        self.world.timeline.cancel(self._restart)
+        self._restart = self.world.timeline.after(seconds, self.start)
+
+    def note_membership(self) -> None:
+        """After each step: a node that may vote again is one of whom another may lose its disk."""
+        if self.is_joining and self.process is not None and self.process.journal.member.voter:
+            self.is_joining = False
+            self.world.faults["rejoined"] += 1
+
     # Network and calls
+
+    def greets(self, other: Machine) -> bool:
+        """As the hello of a stream: who comes with an older life than one that was met is turned away, and stops."""
+        if self.process is None or other.process is None:
+            return False
+        life, voter = other.process.engine.introduction()
+        seen = Seen(life, other.process.incarnation)
+        reason = self.process.engine.introduced(other.node_id, seen, voter=voter)
+        if reason:
+            other.process.engine.outdated(reason)
+        return not reason
 
     def frame_arrived(self, source: str, frame: bytes) -> bool:
         return self.process is not None and self.process.engine.received(source, frame)

@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from tests.simulation.clock import Timeline, Timer
 from tests.simulation.trace import Trace
@@ -30,6 +30,10 @@ class Station(Protocol):
     def frame_arrived(self, source: str, frame: bytes) -> bool: ...
 
     def link_changed(self, peer: str, connected: bool) -> None: ...
+
+    def greets(self, other: Any) -> bool:
+        """Whether a stream of that station is accepted here."""
+        ...
 
 
 @dataclass
@@ -89,6 +93,12 @@ class SimNetwork:
                     self._end(link, self._rng.uniform(*RESET_S))
                 else:
                     self._watch(link)
+
+    def renew(self, node: str) -> None:
+        """End the node's own streams, so that they are dialled anew."""
+        for link in self._links.values():
+            if link.source == node and link.connected:
+                self._end(link, 0.0)
 
     def send(self, source: str, target: str, frame: bytes, ahead_s: float) -> bool:
         link = self._links[source, target]
@@ -190,7 +200,8 @@ class SimNetwork:
         link.redial = None
         if link.connected or not self.stations[link.source].alive:
             return
-        if self._is_cut_either_way(link) or not self.stations[link.target].alive:
+        target = self.stations[link.target]
+        if self._is_cut_either_way(link) or not target.alive or not target.greets(self.stations[link.source]):
             self._dial_after(link, self._rng.uniform(*RETRY_S))
             return
         link.connected = True

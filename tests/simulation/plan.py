@@ -28,6 +28,8 @@ class Settings:
     window_bytes: int
     trailing_entries: int
     cut_power_at_the_end: bool
+    log_kept_bytes: int  # for a node that is away
+    snapshot_chunk_bytes: int
     restart_s: tuple[float, float]  # until whoever watches a process starts it again
 
     def consensus(self, node_id: str, cluster_id: str, node_ids: list[str]) -> ConsensusConfig:
@@ -38,6 +40,9 @@ class Settings:
             batch_entries_max=self.batch_entries_max,
             window_bytes=self.window_bytes,
             log_trailing_entries=self.trailing_entries,
+            log_kept_bytes_max=self.log_kept_bytes,
+            snapshot_chunk_bytes=self.snapshot_chunk_bytes,
+            snapshot_window_bytes=4 * self.snapshot_chunk_bytes,
             compact_every_s=0.3,  # what production does once in many entries happens within a short run
             compact_entries_min=8,
         )
@@ -114,6 +119,8 @@ def _settings(rng: random.Random, name: str) -> Settings:
         window_bytes=rng.choice([512, 8_192, 16 << 20]),
         trailing_entries=rng.choice([0, 5, 40]),
         cut_power_at_the_end=rng.random() < 0.3,
+        log_kept_bytes=rng.choice(profile.logs_kept_bytes),
+        snapshot_chunk_bytes=rng.choice([512, 4_096, 256 << 10]),
         restart_s=profile.restart_s,
     )
 

@@ -17,6 +17,7 @@ _SYNCS = {
     "journal.truncate": "a truncation of conflicting entries",
     "journal.vote": "a new term or vote",
     "journal.compact": "a compaction",
+    "journal.member": "what it knows of its own and its peers' lives",
     "ledger.checkpoint": "a checkpoint of the ledger",
 }
 _SENDS = {
@@ -29,6 +30,10 @@ _SENDS = {
     "pre_vote": "the question whether it would be elected",
     "pre_vote_grant": "that it would",
     "timeout_now": "that the other node shall take over",
+    "promote": "that the other node may vote again",
+    "snapshot_offer": "the offer of a snapshot",
+    "snapshot_request": "the request for a piece of a snapshot",
+    "snapshot_chunk": "a piece of a snapshot",
 }
 POINTS: dict[str, str] = {
     **{f"{sync}.{stage}": f"sync of {what}: {how}" for sync, what in _SYNCS.items() for stage, how in _STAGES.items()},
@@ -39,6 +44,13 @@ POINTS: dict[str, str] = {
     "lead.lost": "has just stepped down",
     "apply.before": "entries are committed and not applied",
     "apply.after": "entries are applied, no caller was answered",
+    "snapshot.written": "a piece of a snapshot is written, and not synced",
+    "snapshot.whole": "a snapshot is here and durable, but not marked",
+    "snapshot.marked": "a snapshot is marked to be installed",
+    "install.begins": "starting: about to install a snapshot",
+    "install.state": "starting: the state is the snapshot's, the journal is still the old one",
+    "install.journal": "starting: the journal has followed, the mark is still there",
+    "install.done": "starting: the mark is gone",
     "checkpoint.begins": "the state of a checkpoint is taken, nothing is written",
     "propose.before": "a batch is gathered and not proposed",
     "propose.after": "a batch waits in the engine's queue",

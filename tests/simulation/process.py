@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from node.consensus.core import SafeRaft
 from node.consensus.engine import RaftEngine
+from node.consensus.seams import InstallSnapshotNow
 from node.payments.tariffs import load_tariffs
 from node.service.admission import Admission
 from node.service.errors import ServiceError
@@ -31,6 +32,7 @@ from tests.simulation.clock import Timer
 from tests.simulation.loop import SimLoop
 from tests.simulation.points import PowerCutError
 from tests.simulation.sidecar import SimFraudClient
+from tests.simulation.snapshots import SimSnapshots, install_if_marked
 from tests.simulation.watched import (
     SimBackground,
     SimJournal,
@@ -58,6 +60,7 @@ class Process:
         self.machine, self.world = machine, machine.world
         self.node_id, self.clock = machine.node_id, machine.clock
         self.rng = random.Random(self.world.rng("process", self.node_id).random())
+        self.incarnation = self.rng.getrandbits(64)
         self.alive = True
         self.doomed = False  # lost power where the node's own code caught the exception
         self.death_due: float | None = None  # a sync failed: by then it must have stopped
@@ -80,6 +83,7 @@ class Process:
         plan, host = self.world.settings, self._host()
         self.journal = SimJournal(self, Path("raft"), plan.journal_memory_bytes, host)
         self.reach("start.journal")
+        install_if_marked(self, self.journal)
         config = StoreConfig(CLUSTER_ID, self.node_id, checkpoint_interval_s=plan.checkpoint_interval_s)
         self.store = LedgerStore(Path("ledger"), config, host)
         self.reach("start.ledger")
@@ -88,7 +92,7 @@ class Process:
         return Host(
             own_folder=lambda path: lambda: None,
             open_environment=lambda path, **_: self.machine.disk.open(path.name, self),
-            start=self._start_background,
+            start=lambda work, name: self._start_checkpoint(work),
             monotonic=self.clock.monotonic,
         )
 
@@ -100,7 +104,8 @@ class Process:
         transport, randomness = SimTransport(self), random.Random(self.rng.random())
         self.engine = RaftEngine(
             config, self.journal, transport, self.clock, self.watched,
-            randomness=randomness, core_class=core_class,
+            randomness=randomness, core_class=core_class, snapshots=SimSnapshots(self),
+            room=lambda: self.machine.disk.room, on_fatal=self._loop_failed,
         )  # fmt: skip
         self.engine._wakeup = Wakeup(self.wake)  # type: ignore[assignment]
 
@@ -188,6 +193,7 @@ class Process:
         if self._steps == 1:
             self.reach("start.stepped")
         self.world.oracles.stepped(self.engine.status())
+        self.machine.note_membership()
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Whatever ends the engine's thread ends the process; only what was planned is no violation."""
@@ -195,6 +201,8 @@ class Process:
             action()
         except PowerCutError as cut:
             self.machine.crash(str(cut))
+        except InstallSnapshotNow:
+            self.machine.crash("starts anew to install a snapshot", restart_after_s=0.01)
         except Exception as error:
             self.machine.stopped_by_itself(error)
         else:
@@ -202,8 +210,11 @@ class Process:
             if due is not None and self.world.timeline.now >= due and self.machine.process is self:
                 self.world.oracles.violation(f"{self.node_id} went on after a failed sync")
 
-    def _start_background(self, work: Callable[[], None], name: str) -> SimBackground:
+    def _start_checkpoint(self, work: Callable[[], None]) -> SimBackground:
         self.reach("checkpoint.begins")
+        return self.start_background(work)
+
+    def start_background(self, work: Callable[[], None]) -> SimBackground:
         return SimBackground(self, work)
 
     def _loop_failed(self, text: str) -> None:

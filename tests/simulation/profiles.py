@@ -10,7 +10,7 @@ FAULT_KINDS = {
     "crash": 8, "power_cut": 5, "cluster_power_cut": 2, "crash_at_point": 18, "lose_majority": 3, "pause": 6, "cut": 8,
     "isolate": 7, "bridge": 2, "reset": 6, "slow_link": 4, "slow_disk": 5, "failing_sync": 4, "wall_jump": 3,
     "clock_rate": 3, "clock_leap": 3, "clean_restart": 3, "rolling_restart": 1, "handover": 4, "sidecar": 6,
-    "clients_cut": 4, "answers_lost": 4,
+    "clients_cut": 4, "answers_lost": 4, "disk_lost": 3, "disk_full": 3,
 }  # fmt: skip
 OP_KINDS = {
     "transfer": 30, "bundle": 9, "hold": 8, "pay": 16, "reuse": 4,
@@ -36,6 +36,7 @@ class Profile:
     rough: float = 0.35
     duplicates: tuple[float, ...] = (0.02, 0.1)
     restart_s: tuple[float, float] = (0.1, 2.0)
+    logs_kept_bytes: tuple[int, ...] = (0, 1_000, 10_000, 1 << 29)
     durations_s: tuple[float, ...] = (0.05, 0.3, 1.0, 2.5, 5.0)
 
 
@@ -65,6 +66,17 @@ PROFILES = {
         points=_points("journal.entries", "journal.truncate", "journal.compact", "send.append", "apply"),
         restart_s=(0.01, 0.5),
         durations_s=(0.3, 1.0, 2.5),
+    ),
+    "snapshots": Profile(
+        weight=3,
+        faults={
+            "disk_lost": 8, "crash_at_point": 10, "crash": 3, "power_cut": 4, "pause": 2, "isolate": 3, "reset": 4,
+            "cluster_power_cut": 1, "slow_disk": 1,
+        },
+        kinds=(3, 7),
+        points=_points("snapshot.", "install.", "send.snapshot", "send.promote", "journal.member", "journal.compact"),
+        logs_kept_bytes=(0, 1_000),
+        durations_s=(0.05, 0.3, 1.0),
     ),
     "reads": Profile(
         weight=3,

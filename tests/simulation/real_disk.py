@@ -11,7 +11,7 @@ from typing import Any
 
 import lmdb
 
-from tests.simulation.disk import SimDisk, Undo
+from tests.simulation.disk import Contents, SimDisk, Undo
 
 MAP_BYTES = 64 << 20
 TABLES_MAX = 16
@@ -28,11 +28,14 @@ class RealDisk(SimDisk):
     def open(self, name: str, host: Any) -> RealEnvironment:  # type: ignore[override]
         if name in self._open:
             self._open.pop(name).close()  # of the process before; LMDB is never open twice in one process
+        return RealEnvironment(self._open_environment(name), lambda txn: self._commit(name, txn, host))
+
+    def _open_environment(self, name: str) -> Any:
         path = self._folder / name
         path.mkdir(parents=True, exist_ok=True)
         env = lmdb.open(str(path), map_size=MAP_BYTES, max_dbs=TABLES_MAX, sync=False, max_readers=16)
         self._open[name] = env
-        return RealEnvironment(env, lambda txn: self._commit(name, txn, host))
+        return env
 
     def _commit(self, name: str, txn: Any, host: Any) -> None:
         """The simulated disk's course of events, with LMDB's commit where it takes effect."""
@@ -43,7 +46,25 @@ class RealDisk(SimDisk):
         finally:
             course.end()
 
+    def contents(self, name: str) -> Contents:
+        env = self._open[name]
+        with env.begin() as txn, txn.cursor() as names:
+            tables = {table: env.open_db(table, txn=txn) for table in list(names.iternext(values=False))}
+        with env.begin() as txn:
+            return {table: dict(txn.cursor(db).iternext()) for table, db in tables.items()}
+
+    def replace(self, name: str, contents: Contents) -> None:
+        if name in self._open:
+            self._open.pop(name).close()
+        shutil.rmtree(self._folder / name, ignore_errors=True)
+        env = self._open_environment(name)
+        for table, data in contents.items():
+            db = env.open_db(table)
+            with env.begin(write=True) as txn, txn.cursor(db) as cursor:
+                cursor.putmulti(sorted(data.items()), append=True)
+
     def wipe(self) -> None:
+        super().wipe()
         self.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 

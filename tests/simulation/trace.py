@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from node.consensus.frames import Append, decode
+from node.consensus.frames import decode
+from node.consensus.messages import Append, SnapshotChunk
 from tests.simulation.clock import Timeline
 
 
@@ -33,6 +34,8 @@ class Trace:
 
 def readable(frame: bytes) -> str:
     message = decode(frame)
+    if isinstance(message, SnapshotChunk):
+        return f"SnapshotChunk(term={message.term}, offset={message.offset}, bytes={len(message.data)})"
     if not isinstance(message, Append):
         return repr(message)
     return (

@@ -28,6 +28,10 @@ _KINDS = {
     frames._PRE_VOTE: "pre_vote",
     frames._PRE_VOTE_GRANT: "pre_vote_grant",
     frames._TIMEOUT_NOW: "timeout_now",
+    frames._PROMOTE: "promote",
+    frames._SNAPSHOT_OFFER: "snapshot_offer",
+    frames._SNAPSHOT_REQUEST: "snapshot_request",
+    frames._SNAPSHOT_CHUNK: "snapshot_chunk",
 }
 
 
@@ -37,7 +41,8 @@ class SimJournal(RaftLog):
     def __init__(self, process: Process, path: Path, memory_bytes_max: int, host: Host) -> None:
         self._process = process
         super().__init__(
-            path, cluster_id="sim", node_id=process.node_id, memory_bytes_max=memory_bytes_max, host=host
+            path, cluster_id="sim", node_id=process.node_id, memory_bytes_max=memory_bytes_max, host=host,
+            joins=process.machine.was_wiped,
         )  # fmt: skip
         self._synced = (self.term, self.voted_for, self.base_index)
 
@@ -53,6 +58,8 @@ class SimJournal(RaftLog):
                 kinds.append("journal.vote")
             if self.base_index != base_index:
                 kinds.append("journal.compact")
+            if self._member_dirty:
+                kinds.append("journal.member")
             self._process.sync_kinds = kinds
         super().sync()
         self._synced = (self.term, self.voted_for, self.base_index)
@@ -80,7 +87,7 @@ class SimTransport:
         return sent
 
     def renew(self) -> None:
-        pass
+        self._process.world.network.renew(self._process.node_id)
 
     def stop(self) -> None:
         pass

@@ -113,7 +113,8 @@ class World:
         statuses = [process.engine.status() for process in processes if process is not None]
         leaders = [status for status in statuses if status.ready]
         return bool(leaders) and all(
-            status.applied_position == leaders[0].last_index == status.last_index for status in statuses
+            status.voter and status.applied_position == leaders[0].last_index == status.last_index
+            for status in statuses
         )
 
     def _state(self) -> str:
