@@ -82,11 +82,12 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def run_inside(self, action: Callable[[], Any]) -> Any:
         """Call something that looks for the running loop."""
+        before = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
         try:
             return action()
         finally:
-            asyncio._set_running_loop(None)
+            asyncio._set_running_loop(before)
 
     def pause(self) -> None:
         self._paused = True

@@ -43,6 +43,7 @@ class Link:
     connected: bool = False
     epoch: int = 0
     last_arrival: float = 0.0
+    noticed_at: float = 0.0  # when the source hears of the end of the stream before
     held: list[bytes] = field(default_factory=list)  # by a cut
     redial: Timer | None = None
     keepalive: Timer | None = None
@@ -184,6 +185,7 @@ class SimNetwork:
         link.held.clear()
         self._faults["stream_ended"] += 1
         self._forget_keepalive(link)
+        link.noticed_at = self._timeline.now + noticed_after_s
         self._timeline.after(noticed_after_s, lambda: self._notice(link, link.source, False))
         self._dial_after(link, noticed_after_s + self._rng.uniform(*RETRY_S))
 
@@ -193,8 +195,10 @@ class SimNetwork:
             self.stations[node].link_changed(link.target, connected)
 
     def _dial_after(self, link: Link, delay_s: float) -> None:
+        """Not before the end of the stream before was noticed."""
         self._timeline.cancel(link.redial)
-        link.redial = self._timeline.after(delay_s, lambda: self._dial(link))
+        when = max(self._timeline.now + delay_s, link.noticed_at + RESET_S[0])
+        link.redial = self._timeline.at(when, lambda: self._dial(link))
 
     def _dial(self, link: Link) -> None:
         link.redial = None

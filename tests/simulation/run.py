@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -62,10 +64,31 @@ class Summary:
             self.failed.append(result)
 
 
+class _ErrorHandler(logging.Handler):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.ERROR)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(f"a node logged: {record.getMessage()}")
+
+
+@contextmanager
+def _logged_errors(tell: Callable[[str], None]) -> Iterator[None]:
+    """What the service catches, logs and answers with `unknown` is a bug of the service all the same."""
+    handler, logger = _ErrorHandler(tell), logging.getLogger("kibubu")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
 def run_plan(plan: Plan, canary: str = "", *, keep_trace: bool = False, disk_folder: Path | None = None) -> Result:
     with switched_on(canary) as core_class:
         world = World(plan, core_class=core_class, keep_trace=keep_trace, disk_folder=disk_folder)
-        world.run()
+        with _logged_errors(world.oracles.violation):
+            world.run()
     return Result(
         seed=plan.seed,
         violations=world.oracles.violations,
