@@ -23,11 +23,15 @@ from node.storage.ledger_store import LedgerStore
 from node.storage.raft_log import RaftLog
 from tests.consensus.canaries import (
     AppliesFromTheStart,
+    CompactsBeyondDurable,
     CountsEveryVote,
+    CountsNonVoters,
     CountsOldAcknowledgements,
     DiscardsAtStepDown,
+    PromotesUnproven,
     ReadsWithoutNoop,
     ReadsWithoutQuorum,
+    VotesAfterDiskLoss,
 )
 from tests.simulation.disk import DiskFailedError, SimDisk
 
@@ -69,13 +73,6 @@ class CommitsOldTerms(SafeRaft):
         self, first: int, count: int | None = None, bytes_max: int | None = None
     ) -> list[tuple[None, int, int]]:
         return [(None, index, self.term()) for _, index, _ in super()._SyncObj__getEntries(first)]
-
-
-class CompactsBeyondDurable(SafeRaft):
-    def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
-        upto = self.applied_index()
-        if upto - self.log.base_index >= 8:
-            self.log.compact(upto)
 
 
 class ReadyBeforeNoop(SafeRaft):
@@ -164,11 +161,8 @@ async def _read_at_once(barrier: ReadBarrier) -> int:
 
 
 def _find_in_memory_only(store: LedgerStore, words: Any, out: Any) -> None:
-    from node.ledger import kernel
-
-    for memtable in store._memtables():
-        if not kernel.find_ids(memtable.ids.ids, memtable.ids.refs, words, out):
-            return
+    if store._flushing is not None:
+        store._flushing.ids.find_ids(words, out)
 
 
 _apply = LedgerState.apply
@@ -192,6 +186,15 @@ def _write_without_rows(database: LedgerDb, checkpoint: Any) -> None:
     _write(database, replace(checkpoint, row_numbers=checkpoint.row_numbers[:-1], rows=checkpoint.rows[:-1]))
 
 
+def _install_without_suffix(log: RaftLog, position: int, term: int) -> None:
+    """Forgets what follows the snapshot, though it may have been acknowledged."""
+    if log.last_index > log.base_index:
+        log.truncate(log.base_index + 1)
+    _install(log, position, term)
+
+
+_install = RaftLog.install
+
 CORES: dict[str, type[SafeRaft]] = {
     "acknowledge_before_sync": AcknowledgesBeforeSync,
     "vote_before_sync": VotesBeforeSync,
@@ -206,6 +209,9 @@ CORES: dict[str, type[SafeRaft]] = {
     "discard_at_step_down": DiscardsAtStepDown,
     "apply_twice_after_restart": AppliesFromTheStart,
     "ready_before_noop": ReadyBeforeNoop,
+    "votes_after_disk_loss": VotesAfterDiskLoss,
+    "counts_non_voters": CountsNonVoters,
+    "promotes_unproven": PromotesUnproven,
 }
 PATCHES: dict[str, Patch] = {
     "truncate_always": _patched(appending, "first_new", _always_truncate),
@@ -221,6 +227,7 @@ PATCHES: dict[str, Patch] = {
     "own_clock_in_apply": _patched(LedgerState, "apply", _apply_with_own_clock),
     "checkpoint_without_pending": _patched(LedgerStore, "_waiting_pending", _no_pending),
     "checkpoint_without_a_row": _patched(LedgerDb, "write", _write_without_rows),
+    "snapshot_drops_suffix": _patched(RaftLog, "install", _install_without_suffix),
 }
 NAMES = (*CORES, *PATCHES)
 

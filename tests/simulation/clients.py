@@ -20,7 +20,7 @@ from tests.simulation.requests import Record
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-DEADLINE_S = 1.0
+RESOLVE_DEADLINE_S = 2.0
 PATIENCE_S = 6.0
 ASKED_AGAIN_MAX = 6  # acknowledged writes that are repeated at the end of a run
 
@@ -30,6 +30,7 @@ class Clients:
         self._world = world
         self._rng = world.rng("clients")
         self._leaders: dict[int, str] = {}  # who leads, as each client believes
+        self._deadline_s = world.settings.deadline_s
         self._stopping = False
         self._running = 0
         self.accounts: dict[str, int] = {}
@@ -59,7 +60,7 @@ class Clients:
         give_up_at = self._world.timeline.now + patience_s
         for _ in range(attempts_max):
             try:
-                record.response = await self._world.calls.call(target, record.method, record.request, DEADLINE_S)
+                record.response = await self._world.calls.call(target, record.method, record.request, self._deadline_s)
             except CallError as error:
                 record.maybe_applied |= not error.definite
                 target = error.leader if error.leader and error.leader != target else self._another()
@@ -214,6 +215,7 @@ class Clients:
 
     async def resolve(self) -> None:
         """Ask what is unknown until it is known, and some of the known once more: the answer must be the same."""
+        self._deadline_s = RESOLVE_DEADLINE_S
         unknown = [record for record in self.history if record.state == "unknown"]
         known = [record for record in self.history if record.state == "ok"]
         for record in unknown:

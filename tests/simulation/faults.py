@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 NEED_A_DEATH = ("start.", "lead.", "send.request_vote", "send.vote", "send.pre_vote")
+OFTEN_OF_THE_LEADER = ("pause", "isolate", "crash", "power_cut")
 NEED_A_CUT = ("journal.truncate", "send.term_hint")
 HOUR_NS = 3_600 * 10**9
 SLOW_DISK_FACTOR = 200.0
@@ -58,6 +59,8 @@ class FaultInjector:
         world.trace.note(fault.line())
         world.faults[fault.kind] += 1
         machine = world.machines[world.node_ids[fault.node]]
+        if fault.kind in OFTEN_OF_THE_LEADER and fault.amount < 0.5:
+            machine = self._leading(machine)
         action: Callable[[Fault, Machine], None] = getattr(self, f"_{fault.kind}")
         action(fault, machine)
 

@@ -30,6 +30,7 @@ class Settings:
     cut_power_at_the_end: bool
     log_kept_bytes: int  # for a node that is away
     snapshot_chunk_bytes: int
+    deadline_s: float  # of a client's call
     restart_s: tuple[float, float]  # until whoever watches a process starts it again
 
     def consensus(self, node_id: str, cluster_id: str, node_ids: list[str]) -> ConsensusConfig:
@@ -94,9 +95,11 @@ class Plan:
         )
 
 
-def make_plan(seed: int) -> Plan:
+def make_plan(seed: int, profile: str = "") -> Plan:
+    """`profile`: a test may ask for one; otherwise the seed decides."""
     rng = random.Random(seed)
-    profile = rng.choices(list(PROFILES), [profile.weight for profile in PROFILES.values()])[0]
+    drawn = rng.choices(list(PROFILES), [each.weight for each in PROFILES.values()])[0]
+    profile = profile or drawn
     settings = _settings(rng, profile)
     ops = tuple(_op(rng, number, settings) for number in range(rng.randint(40, PROFILES[profile].ops_max)))
     return Plan(seed, settings, ops, tuple(_faults(rng, settings)))
@@ -121,16 +124,18 @@ def _settings(rng: random.Random, name: str) -> Settings:
         cut_power_at_the_end=rng.random() < 0.3,
         log_kept_bytes=rng.choice(profile.logs_kept_bytes),
         snapshot_chunk_bytes=rng.choice([512, 4_096, 256 << 10]),
+        deadline_s=rng.choice(profile.deadlines_s),
         restart_s=profile.restart_s,
     )
 
 
 def _op(rng: random.Random, number: int, settings: Settings) -> Op:
-    kinds = PROFILES[settings.profile].ops
+    profile, client = PROFILES[settings.profile], rng.randrange(settings.clients)
+    kinds = profile.reads if profile.reads and client % 2 else profile.ops
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     return Op(
         number=number,
-        client=rng.randrange(settings.clients),
+        client=client,
         kind=kind,
         think_s=rng.expovariate(1 / 0.08),
         debit=rng.randrange(4),

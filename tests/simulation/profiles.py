@@ -30,11 +30,13 @@ class Profile:
     faults_a_second: float = 2.0
     points: tuple[str, ...] = tuple(POINTS)
     ops: dict[str, int] = field(default_factory=lambda: OP_KINDS)
+    reads: dict[str, int] = field(default_factory=dict)  # of every second client, which then writes nothing
     ops_max: int = 150
     five_nodes: float = 0.12
     delays_max_s: tuple[float, ...] = (0.001, 0.003, 0.02)
     rough: float = 0.35
     duplicates: tuple[float, ...] = (0.02, 0.1)
+    deadlines_s: tuple[float, ...] = (0.3, 1.0, 4.0)
     restart_s: tuple[float, float] = (0.1, 2.0)
     logs_kept_bytes: tuple[int, ...] = (0, 1_000, 10_000, 1 << 29)
     durations_s: tuple[float, ...] = (0.05, 0.3, 1.0, 2.5, 5.0)
@@ -82,7 +84,10 @@ PROFILES = {
         weight=3,
         faults={"isolate": 8, "pause": 8, "bridge": 3, "cut": 3, "handover": 3, "clock_rate": 2, "crash": 2},
         kinds=(1, 4),
-        ops={"transfer": 30, "pay": 4, "read_accounts": 40, "read_transfer": 20, "statement": 10, "check_balance": 4},
+        ops={"transfer": 30, "pay": 4, "read_transfer": 10, "check_balance": 4},
+        reads={"read_accounts": 10, "statement": 10},
+        ops_max=400,
+        deadlines_s=(0.2, 0.3),
         durations_s=(0.6, 1.0, 2.5),
     ),
 }  # fmt: skip
