@@ -124,6 +124,9 @@ class SimDisk:
         else:
             unsynced.clear()
 
+    def close(self) -> None:
+        """Of a world that has ended; nothing to do unless real files are open."""
+
     def lose_power(self) -> None:
         for lost in self._unsynced.values():
             while lost:

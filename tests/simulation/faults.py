@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NEED_A_DEATH = ("start.", "lead.", "send.request_vote", "send.vote", "send.pre_vote")
 OFTEN_OF_THE_LEADER = ("pause", "isolate", "crash", "power_cut")
+NEED_A_LOST_DISK = ("snapshot.", "install.", "send.snapshot", "send.promote")
 NEED_A_CUT = ("journal.truncate", "send.term_hint")
 HOUR_NS = 3_600 * 10**9
 SLOW_DISK_FACTOR = 200.0
@@ -89,6 +90,8 @@ class FaultInjector:
             self._handover(fault, machine)
         elif fault.point.startswith(NEED_A_CUT):
             self._isolate(replace(fault, duration_s=1.5), self._leading(machine))
+        elif fault.point.startswith(NEED_A_LOST_DISK):
+            self._disk_lost(replace(fault, duration_s=0.3), machine)
         elif fault.point.startswith("stop."):
             machine.restart_cleanly()
         elif fault.point.startswith(NEED_A_DEATH) and machine.alive:

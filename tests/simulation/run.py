@@ -87,8 +87,11 @@ def _logged_errors(tell: Callable[[str], None]) -> Iterator[None]:
 def run_plan(plan: Plan, canary: str = "", *, keep_trace: bool = False, disk_folder: Path | None = None) -> Result:
     with switched_on(canary) as core_class:
         world = World(plan, core_class=core_class, keep_trace=keep_trace, disk_folder=disk_folder)
-        with _logged_errors(world.oracles.violation):
-            world.run()
+        try:
+            with _logged_errors(world.oracles.violation):
+                world.run()
+        finally:
+            world.close()
     return Result(
         seed=plan.seed,
         violations=world.oracles.violations,

@@ -17,13 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SEEDS = range(1, 1_001)
 JOBS = 2
 HARM = (  # what faults lead to, counted where it happens
-    "answer_lost", "client_cut", "disk_slow", "frame_held", "frame_lost", "frame_reordered", "frame_repeated",
-    "handed_over", "outcome_unknown", "sidecar_dead", "sidecar_lies", "sidecar_slow", "stopped_on_sync_error",
-    "stream_ended", "sync_failed", "unknown_resolved",
+    "answer_lost", "client_cut", "disk_really_lost", "disk_slow", "frame_held", "frame_lost", "frame_reordered",
+    "frame_repeated", "handed_over", "outcome_unknown", "rejoined", "sidecar_dead", "sidecar_lies", "sidecar_slow",
+    "snapshot_installed", "snapshot_made", "stopped_on_sync_error", "stream_ended", "sync_failed", "unknown_resolved",
 )  # fmt: skip
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3_600)  # 130 s of CPU, however long that takes on a machine that others use, too
 def test_seeds_keep_every_promise() -> None:
     summary, seconds = run_many(SEEDS, JOBS)
     print(f"{summary.seeds} seeds, {summary.seeds / seconds:.1f} seeds/s, {summary.seconds / 3600:.1f} simulated hours")
@@ -31,7 +31,9 @@ def test_seeds_keep_every_promise() -> None:
     assert not summary.failed, f"seed {summary.failed[0].seed}: {summary.failed[0].violations}"
     assert summary.seeds == len(SEEDS)
     assert [kind for kind in (*FAULT_KINDS, *HARM) if not summary.faults[kind]] == []
-    assert [point for point in POINTS if not summary.died[point]] == []
+    assert [point for point in POINTS if not summary.reached[point]] == []
+    survived = [point for point in POINTS if not summary.died[point]]
+    assert len(survived) <= len(POINTS) // 10, survived
     assert summary.acknowledgements > 20 * len(SEEDS)
     assert summary.reads > 10 * len(SEEDS)
 

@@ -77,6 +77,14 @@ class World:
         if not self.oracles.violations:
             self._liveness_phase()
 
+    def close(self) -> None:
+        """End every coroutine: what is left of a world is garbage, and says nothing about it."""
+        self.client_loop.kill()
+        for machine in self.machines.values():
+            if machine.process is not None:
+                machine.process.loop.kill()
+            machine.disk.close()
+
     def _safety_phase(self) -> None:
         self.injector.set_weather(self.settings)
         self.injector.schedule(self.plan.faults, self.timeline.now)
