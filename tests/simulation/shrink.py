@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tests.simulation.plan import Plan
 from tests.simulation.run import run_plan
 
-RUNS_MAX = 300
+RUNS_MAX = 100
 
 
 class _Budget:

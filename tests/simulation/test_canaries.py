@@ -67,7 +67,7 @@ def test_every_canary_has_its_test() -> None:
     assert len(NAMES) >= 16
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("name", BY_RANDOM_SCHEDULES)
 def test_random_schedules_find_it(name: str) -> None:
     profile, seeds_max = BY_RANDOM_SCHEDULES[name]

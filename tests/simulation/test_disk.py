@@ -153,7 +153,7 @@ def test_lying_disk_loses_what_it_called_durable() -> None:
         assert txn.get(b"a", db=env.open_db(b"one")) == b"1"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_800)
 def test_whole_runs_are_the_same_on_real_lmdb() -> None:
     """Every frame, outcome and crash, to the last byte: so what the simulated disk shows is true of LMDB."""
     died: Counter[str] = Counter()
