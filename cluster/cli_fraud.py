@@ -142,3 +142,26 @@ def _decide(payment: str, analyst: str | None, *, release: bool) -> None:
             click.echo(review.decide(caller, review.payment_id_of(payment), verdict, name))
     except _EXPECTED as error:
         raise click.ClickException(str(error)) from error
+
+
+@fraud.command("model")
+@click.option("--use", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Take this folder's model.")
+@click.option("--challenge", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Into the shadow.")
+@click.option("--roll-back", is_flag=True, help="Back to the model that was in use before.")
+def change_model(*, use: Path | None, challenge: Path | None, roll_back: bool) -> None:
+    """Which models the running sidecar has; take another into use, at once and after its checks."""
+    from cluster import models
+
+    if (use is not None) + (challenge is not None) + roll_back > 1:
+        raise click.UsageError("one of --use, --challenge and --roll-back")
+    layout = layout_from_environment()
+    try:
+        with operator_caller(layout) as caller:
+            folder = use or challenge
+            if folder is not None:
+                models.load(caller, layout.fraud_address, folder, as_challenger=use is None)
+            if roll_back:
+                models.roll_back(caller, layout.fraud_address)
+            click.echo(models.describe(caller, layout.fraud_address))
+    except _EXPECTED as error:
+        raise click.ClickException(str(error)) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner, Result
 
@@ -9,7 +11,8 @@ from cluster import lifecycle, processes
 from cluster.calls import Caller
 from cluster.cli import main
 from cluster.layout import FRAUD, Layout
-from tests.cluster.phone import Customer, balance_minor, pay, wait_for
+from fraud.model import SHIPPED
+from tests.cluster.phone import Customer, balance_minor, pay
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -52,7 +55,6 @@ def test_what_is_held_is_released_or_refused_once(cluster: Layout, operator: Cal
     assert fraud(cluster, "refuse", second, "--analyst", "amina").exit_code == 0
     assert balance_minor(operator, payee) == 1_000_000 + 2_000_000
     assert not set(waiting(cluster)) & {first, second}
-    wait_for(lambda: pay(operator, payer, payee, 5_000).decision == 1)
 
 
 @pytest.mark.parametrize("payment", ["rubbish", "00" * 15, "ff" * 16])
@@ -62,3 +64,21 @@ def test_a_wrong_id_is_one_line(cluster: Layout, operator: Caller, payment: str)
         assert result.exit_code == 1
         assert result.output.startswith("Error: ")
         assert "Traceback" not in result.output
+
+
+def test_models_change_while_the_sidecar_runs(cluster: Layout, operator: Caller, tmp_path: Path) -> None:
+    shown = fraud(cluster, "model")
+    assert shown.exit_code == 0, shown.output
+    first = shown.output.split()[1].rstrip(",")
+    nothing = fraud(cluster, "model", "--roll-back")
+    assert nothing.exit_code == 1
+    assert "there is no model to roll back to" in nothing.output
+    challenged = fraud(cluster, "model", "--challenge", str(SHIPPED))
+    assert f"challenger {first}, in the shadow" in challenged.output
+    used = fraud(cluster, "model", "--use", str(SHIPPED))
+    assert f"previous {first}, for a roll-back" in used.output
+    bad = fraud(cluster, "model", "--use", str(tmp_path))
+    assert bad.exit_code == 1
+    assert "model_dir" in bad.output
+    assert fraud(cluster, "model", "--roll-back").exit_code == 0
+    assert fraud(cluster, "model", "--roll-back", "--use", str(SHIPPED)).exit_code == 2

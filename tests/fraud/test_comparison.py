@@ -17,6 +17,7 @@ from fraud.simulate import simulate
 from node.ledger.features import FEATURE_NAMES
 
 
+@pytest.mark.timeout(300)
 def test_the_command_compares_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fraud.commands.EVALUATION_BUDGET", QUICK)
     arguments = ["--customers", "1000", "--days", "15", "--no-leave-one-out", "--output", str(tmp_path)]

@@ -60,6 +60,7 @@ def changed(path: Path, target: Path, change: object) -> Path:
 # --- what is learned --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(300)
 def test_fraud_that_follows_behaviour_is_learned(takeover: Path, tmp_path: Path) -> None:
     card = train(takeover, tmp_path / "a", 3, QUICK, silent)
     report = card["report"]
@@ -73,6 +74,7 @@ def test_fraud_that_follows_behaviour_is_learned(takeover: Path, tmp_path: Path)
     assert again == card
 
 
+@pytest.mark.timeout(300)
 def test_the_command_ends_with_the_area(takeover: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fraud.commands.Budget", lambda: QUICK)
     arguments = ["fraud", "train", "--data", str(takeover), "--format", "paysim", "--output", str(tmp_path)]
@@ -277,6 +279,7 @@ def test_no_file_and_no_data_option(tmp_path: Path) -> None:
     assert "--format paysim needs --data FILE" in result.output
 
 
+@pytest.mark.timeout(300)
 def test_data_that_gives_itself_away_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "classic.csv"
     write(path, "classic", 1_500, 15, 2)

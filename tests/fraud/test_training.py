@@ -67,6 +67,7 @@ def test_a_town_can_be_too_small(customers: int, days: int) -> None:
         simulate(customers, days, 1)
 
 
+@pytest.mark.timeout(300)
 def test_training_again_gives_the_same_bytes(history: History, tmp_path: Path) -> None:
     source = {"source": "test", "customers": 2_500, "days": 30, "seed": 3}
     cards = [train(history, source, 5, tmp_path / name, QUICK, silent) for name in ("a", "b")]
@@ -128,6 +129,7 @@ def test_a_file_that_is_no_history_is_refused(tmp_path: Path) -> None:
             read_history(path)
 
 
+@pytest.mark.timeout(300)
 def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fraud.train.BUDGET", QUICK)
     path, model = str(tmp_path / "h.parquet"), str(tmp_path / "m")
