@@ -47,6 +47,11 @@ class Paid:
     outcome: Outcome = Outcome.UNKNOWN
     moved: bool = False  # what the person was told
 
+    def ended(self) -> str:
+        if self.outcome is Outcome.ACKNOWLEDGED:
+            return "moved" if self.moved else "refused"
+        return self.outcome.name.lower().replace("_", " ")
+
     @property
     def key(self) -> Moved:
         return self.payer, self.payee, self.amount_minor

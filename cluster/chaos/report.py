@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster.chaos.checker import Evidence, Outcome, Verdict
+from cluster.chaos.checker import Evidence, Verdict
 from cluster.chaos.checker.records import Records
 from cluster.chaos.events import Event
 from cluster.chaos.measures import FaultFigures
@@ -61,7 +61,7 @@ class Report:
             self.problems.append(f"and {hidden:,} more: {dict(verdict.counts)}")
 
     def note_people(self, paid: Sequence[Paid], problems: list[str]) -> None:
-        self.payments = dict(Counter(f"{one.way} {Outcome(one.outcome).name.lower()}" for one in paid))
+        self.payments = dict(Counter(f"{one.way} {one.ended()}" for one in paid))
         self.problems += problems
 
     def lines(self) -> list[str]:
