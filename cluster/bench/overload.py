@@ -22,7 +22,7 @@ class Overload:
     best_per_second: float  # at whichever number of callers
     goodput_per_second: float  # at the largest
     p99_ms: float  # of what was taken, the client's own waiting and asking again included
-    others: dict[str, int]  # what was not taken, by reason
+    others: dict[str, int]  # what else was answered, by name
 
     @property
     def share(self) -> float:
@@ -32,7 +32,7 @@ class Overload:
         return {**asdict(self), "share": self.share}
 
     def line(self) -> str:
-        others = f"; not done: {self.others}" if self.others else ""
+        others = f"; also answered: {self.others}" if self.others else ""
         return (
             f"overload, {self.name}: {self.goodput_per_second:,.0f}/s with {self.callers:,} callers, "
             f"{self.share:.2f} of the best {self.best_per_second:,.0f}/s (target: {GOODPUT_SHARE_MIN:g}), "
