@@ -499,9 +499,13 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         if now < self._compact_at:
             return
         self._compact_at = now + self.config.compact_every_s
-        upto = min(self.state_machine.durable_position, self._needed_from(now)) - self.config.log_trailing_entries
+        upto = min(self.state_machine.durable_position, self._needed_from(now)) - self._trailing_entries()
         if upto - self.log.base_index >= self.config.compact_entries_min:
             self.log.compact(upto)
+
+    def _trailing_entries(self) -> int:
+        average_bytes = self.log.bytes_total // max(1, self.log.last_index - self.log.base_index)
+        return min(self.config.log_trailing_entries, self.config.log_trailing_bytes_max // max(1, average_bytes))
 
     def _needed_from(self, now: float) -> int:
         """The lowest position behind which somebody needs the log: a node that is away, unless that takes too much, or

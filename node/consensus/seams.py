@@ -50,6 +50,7 @@ class ConsensusConfig:
     apply_bytes_max: int = 4 * MEBIBYTE  # of one apply call, so that heartbeats go on during a replay
     log_bytes_max: int = 4_096 * MEBIBYTE
     log_trailing_entries: int = 1_000
+    log_trailing_bytes_max: int = 64 * MEBIBYTE  # of these, by their average size
     compact_every_s: float = 1.0
     compact_entries_min: int = 256  # fewer are not worth it
     log_kept_bytes_max: int = 512 * MEBIBYTE  # for a node that is away; then it needs a snapshot

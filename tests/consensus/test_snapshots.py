@@ -207,6 +207,25 @@ def test_what_only_the_log_holds_is_not_compacted(core_class: type[SafeRaft], lo
     assert not cluster.violations
 
 
+@pytest.mark.parametrize(("trailing_bytes", "kept"), [(50_000, 50), (1 << 30, 400)])
+def test_trailing_window_is_bounded_in_bytes(trailing_bytes: int, kept: int) -> None:
+    def config(**given: object) -> ConsensusConfig:
+        return ConsensusConfig(  # type: ignore[arg-type]
+            **given, log_trailing_entries=400, log_trailing_bytes_max=trailing_bytes, compact_entries_min=1
+        )
+
+    cluster = Cluster(config=config)
+    leader = cluster.elect()
+    for number in range(600):
+        cluster.propose(leader, b"%01000d" % number)
+    cluster.run(0.3)
+    for state in cluster.states.values():
+        state.checkpoint()
+    cluster.run(2.5)
+    log = cluster.logs[leader]
+    assert kept <= log.last_index - log.base_index <= kept + 2
+
+
 def test_log_is_kept_while_a_snapshot_is_being_received() -> None:
     cluster, away = left_behind(snapshot_bytes_per_s=10_000)
     cluster.restart(away)
