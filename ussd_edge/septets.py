@@ -11,6 +11,7 @@ BASIC = frozenset(
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 EXTENSION = frozenset("^{}\\[~]|€\f")  # an escape septet and one more
+_SHOWN = BASIC | EXTENSION
 _OTHERWISE = {
     "`": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...",
     "ɓ": "b", "ɗ": "d", "ƙ": "k", "ƴ": "y", "Ɓ": "B", "Ɗ": "D", "Ƙ": "K", "Ƴ": "Y",
@@ -19,6 +20,8 @@ _OTHERWISE = {
 
 def length(text: str) -> int:
     """Septets of a text that is all GSM 7-bit. Raises ValueError for any other character."""
+    if BASIC.issuperset(text):
+        return len(text)
     total = 0
     for character in text:
         if character in BASIC:
@@ -32,18 +35,20 @@ def length(text: str) -> int:
 
 def fits(text: str) -> bool:
     """Whether the text, as it is, is one screen."""
-    if all(character in BASIC or character in EXTENSION for character in text):
+    if _SHOWN.issuperset(text):
         return length(text) <= SCREEN_SEPTETS_MAX
     return len(text.encode("utf-16-be")) // 2 <= SCREEN_UCS2_CHARACTERS_MAX
 
 
 def to_gsm(text: str) -> str:
     """The nearest text that every phone can show: accents that GSM lacks are dropped, the unknown becomes `?`."""
+    if _SHOWN.issuperset(text):
+        return text
     return "".join(_nearest(character) for character in unicodedata.normalize("NFC", text))
 
 
 def _nearest(character: str) -> str:
-    if character in BASIC or character in EXTENSION:
+    if character in _SHOWN:
         return character
     if character in _OTHERWISE:
         return _OTHERWISE[character]

@@ -4,6 +4,7 @@ septets and a name may take 24 of them."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Kind, Order
 from ussd_edge.menu.paging import pages
@@ -106,32 +107,36 @@ class Words:
     ) -> None:
         self._translate = translate
         self._plural = plural
+        self._known: dict[str, str] = {}  # grows to the sentences above, no further
 
     def __call__(self, text: str) -> str:
-        return to_gsm(self._translate(text))
+        known = self._known.get(text)
+        if known is None:
+            known = self._known[text] = to_gsm(self._translate(text))
+        return known
 
     # --- whole screens ----------------------------------------------------------------------------------------------
 
     def asking(self, prompt: str) -> str:
         return self(prompt) + self.back
 
-    @property
+    @cached_property
     def back(self) -> str:
         return f"\n0 {self(BACK)}\n00 {self(HOME)}"
 
-    @property
+    @cached_property
     def home(self) -> list[str]:
         return self._list("Kibubu", [self(item) for item in HOME_ITEMS], f"\n0 {self(EXIT)}")
 
-    @property
+    @cached_property
     def airtime(self) -> list[str]:
         return self._list(self(AIRTIME), [self(item) for item in AIRTIME_ITEMS], self.back)
 
-    @property
+    @cached_property
     def languages(self) -> list[str]:
         return self._list(self(CHOOSE_LANGUAGE), list(LANGUAGES.values()), self.back)
 
-    @property
+    @cached_property
     def resume(self) -> str:
         return self._list(self(RESUME), [self(item) for item in RESUME_ITEMS], "")[0]
 

@@ -285,3 +285,27 @@ def assert_fits(inputs: list[str], answers: list[Answer], language: str = "en") 
         if isinstance(ask, AskPay):
             assert inputs[ask.step].strip() == ask.pin
             assert ask.order.amount_minor > 0
+
+
+MANY = st.lists(
+    st.one_of(INPUTS, st.sampled_from(["1", "2", "3", "4", "5", "6", PIN, "1111", "12345", "500"])), max_size=25
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(JOURNEY, MANY, st.tuples(COMPLETE, MANY).map(lambda pair: [*pair[0], *pair[1]])), LANGUAGE)
+def test_one_input_at_a_time_is_the_same_session_as_all_of_them(inputs: list[str], language: str) -> None:
+    """From the path that was kept, without its PINs, every screen and every question about money are the same."""
+    whole, bit_by_bit = SmallLedger(), Recorder()
+    path: tuple[str, ...] = ()
+    for at in range(len(inputs) + 1):
+        expected = screen(inputs[:at], whole, words_of=WORDS_OF, language=language)
+        bit_by_bit.asks.clear()
+        shown = screen([*path, *inputs[max(at - 1, 0) : at]], bit_by_bit, words_of=WORDS_OF, language=language)
+        assert shown == expected
+        tries = [ask for ask in bit_by_bit.asks if not isinstance(ask, AskQuote)]
+        assert [ask.step for ask in tries] in ([], [at - 1])  # a PIN is asked about once, where it was typed
+        assert all(shown.path[ask.step].strip(SPENT_PIN) != ask.pin for ask in tries)
+        if shown.ends:
+            return
+        path = shown.path
