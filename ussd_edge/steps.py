@@ -165,8 +165,8 @@ class Steps:
     async def _remember_dropped(self, step: Step, place: Place, screen: Screen) -> None:
         context = ("dropped", step.msisdn)
         with contextlib.suppress(StoreDownError):
-            if place.offered is not None:
-                return
+            if place.offered is not None or not (step.inputs or step.tail):
+                return  # not decided yet, or a first screen: there is nothing to go on with
             if not screen.ends and screen.depth:
                 sealed = self._sealer.seal(Kept(place.origin, screen.path, self._clock_ms()), *context)
                 await self._store.put(store_key(*context), sealed, RESUME_S_MAX)

@@ -45,7 +45,10 @@ def json_fields(raw: bytes, *, fold: bool = False) -> Fields:
         raise BadRequestError("body: must be a JSON object in UTF-8")
     if len(pairs) > FIELDS_MAX:
         raise BadRequestError(f"body: at most {FIELDS_MAX} fields")
-    return _once([(name, _as_text(value)) for name, value in pairs if _is_plain(value)], "body", fold=fold)
+    fields = _once([(name, _as_text(value)) for name, value in pairs if _is_plain(value)], "body", fold=fold)
+    if any("\ud800" <= character <= "\udfff" for value in fields.values() for character in value):
+        raise BadRequestError("body: must be text in UTF-8")  # JSON can write half a character
+    return fields
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -68,8 +71,6 @@ def _once(pairs: list[tuple[str, str]], where: str, *, fold: bool) -> Fields:
     found = {(name.lower() if fold else name): value for name, value in pairs}
     if len(found) != len(pairs):
         raise BadRequestError(f"{where}: a field is there twice")
-    if any("\ud800" <= character <= "\udfff" for value in found.values() for character in value):
-        raise BadRequestError(f"{where}: must be text in UTF-8")  # JSON can write half a character
     return found
 
 
