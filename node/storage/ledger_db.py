@@ -299,9 +299,11 @@ class LedgerDb:
         self._id_runs = directory
 
 
-def adopt_copy(path: Path, position: int, cluster_id: str, node_id: str, map_bytes: int) -> None:
+def adopt_copy(
+    path: Path, position: int, cluster_id: str, node_id: str, map_bytes: int, host: Host = SYSTEM_HOST
+) -> None:
     """Make a copy of another node's database this node's own; ForeignDataError when it is not what was promised."""
-    env = SYSTEM_HOST.open_environment(path, map_bytes=map_bytes, max_dbs=len(_DATABASES))
+    env = host.open_environment(path, map_bytes=map_bytes, max_dbs=len(_DATABASES))
     try:
         db = {name.decode(): env.open_db(name) for name in _DATABASES}
         with env.begin(write=True) as txn:

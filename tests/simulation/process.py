@@ -32,7 +32,7 @@ from tests.simulation.clock import Timer
 from tests.simulation.loop import SimLoop
 from tests.simulation.points import PowerCutError
 from tests.simulation.sidecar import SimFraudClient
-from tests.simulation.snapshots import SimSnapshots, install_if_marked
+from tests.simulation.snapshots import CLUSTER_ID, SimSnapshots, install_if_marked
 from tests.simulation.watched import (
     SimBackground,
     SimJournal,
@@ -50,7 +50,6 @@ PIN_KEY = b"s" * 32
 UNSCORED_ALLOW_MAX_MINOR = 50_000
 WAKE_S = (0.000_01, 0.000_06)  # until a thread that was woken runs
 CHECKPOINT_ERROR_SEEN_S = 0.3
-CLUSTER_ID = "sim"
 _TARIFFS = load_tariffs()
 _METRICS = NodeMetrics(CollectorRegistry())  # only written to
 
@@ -80,7 +79,7 @@ class Process:
     # Wiring
 
     def _open_storage(self) -> None:
-        plan, host = self.world.settings, self._host()
+        plan, host = self.world.settings, self.storage_host()
         self.journal = SimJournal(self, Path("raft"), plan.journal_memory_bytes, host)
         self.reach("start.journal")
         install_if_marked(self, self.journal)
@@ -88,7 +87,7 @@ class Process:
         self.store = LedgerStore(Path("ledger"), config, host)
         self.reach("start.ledger")
 
-    def _host(self) -> Host:
+    def storage_host(self) -> Host:
         return Host(
             own_folder=lambda path: lambda: None,
             open_environment=lambda path, **_: self.machine.disk.open(path.name, self),

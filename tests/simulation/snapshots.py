@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from node.consensus.seams import SnapshotInfo
 from node.storage.host import Background
+from node.storage.ledger_db import adopt_copy
 from node.storage.raft_log import RaftLog
 from tests.simulation.disk import Contents, Incoming
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
 
+CLUSTER_ID = "sim"
 _LENGTHS = struct.Struct("<HII")
 
 
@@ -82,9 +85,9 @@ def install_if_marked(process: Process, log: RaftLog) -> None:
     position, term = disk.mark
     process.reach("install.begins")
     if disk.incoming is not None:
-        contents = unpack(bytes(disk.incoming.data))
-        contents[b"meta"][b"node"] = process.node_id.encode()
-        disk.replace("ledger", contents)
+        disk.replace("incoming", unpack(bytes(disk.incoming.data)))
+        adopt_copy(Path("incoming"), position, CLUSTER_ID, process.node_id, 0, process.storage_host())
+        disk.replace("ledger", disk.contents("incoming"))
         disk.incoming = None
     process.reach("install.state")
     log.install(position, term)
