@@ -7,6 +7,7 @@ real ones do. Afterwards every payment that was confirmed must have moved its mo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import urllib.error
 import urllib.parse
@@ -27,9 +28,10 @@ from cluster.layout import Layout
 from cluster.vocabulary import CODE_PRINCIPAL, STATUS_OK, AccountKind
 from kibubu_client import Client, InvalidRequestError, KibubuError, NotAppliedError
 
-PEOPLE = 6
+PEOPLE = 60
 OPENING_MINOR = 50_000_000
-THINK_S = 0.25
+THINK_S = 8.0  # one who pays every moment is rightly stopped by the fraud check
+AGAIN_S = 0.25
 USSD_TRIES_MAX = 8
 _USSD_TIMEOUT_S = 4.0
 _PAGE = 1_000
@@ -91,13 +93,19 @@ class People:
     async def _live(self, number: int) -> None:
         """Half of them dial, half use an app; each pays its neighbours in turn."""
         payer, way = self._msisdns[number], "ussd" if number % 2 else "api"
+        await self._think(THINK_S * number / PEOPLE)
         while not self._stopping.is_set():
             amount_minor = (10 + next(self._amounts) % 290) * 100
             payee = self._msisdns[(number + 1 + len(self.paid) % (PEOPLE - 1)) % PEOPLE]
             paid = Paid(payer, payee, amount_minor, way)
             self.paid.append(paid)
             await (self._dial(paid) if way == "ussd" else self._pay(paid))
-            await asyncio.sleep(THINK_S)
+            await self._think(THINK_S)
+
+    async def _think(self, seconds: float) -> None:
+        """Ends at once when everything ends."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _pay(self, paid: Paid) -> None:
         payment = payments_pb2.Payment(
@@ -122,7 +130,7 @@ class People:
             if screen.startswith("END") and _UNKNOWN not in screen and _BUSY not in screen:
                 paid.outcome, paid.moved = Outcome.ACKNOWLEDGED, screen.startswith("END Sent")
                 return
-            await asyncio.sleep(THINK_S)
+            await asyncio.sleep(AGAIN_S)
 
 
 def _post(edge: str, msisdn: str, session: str, text: str) -> str:
