@@ -323,8 +323,9 @@ class SafeRaft(SyncObj):  # type: ignore[misc]  # the library has no types
         match message:
             case SnapshotOffer():
                 self._hear_leader(peer, message.term)
-                if receiver is not None and message.position > self.applied_index() and self.room is Room.OK:
-                    receiver.on_offer(peer, message, now)
+                wanted = message.position > self.applied_index() and self.room is Room.OK
+                if receiver is not None and wanted and receiver.on_offer(peer, message, now):
+                    raise InstallSnapshotNow
             case SnapshotRequest() if self.is_leader() and self.snapshot_sender is not None:
                 self.snapshot_sender.answer(peer, message, now)
             case SnapshotChunk() if receiver is not None and receiver.on_chunk(message, now):

@@ -68,7 +68,8 @@ class SnapshotReceiver:
         """(bytes here, bytes in all); (0, 0) = none is being received."""
         return (self._have, self._info.size) if self._info is not None else (0, 0)
 
-    def on_offer(self, leader: str, offer: SnapshotOffer, now: float) -> None:
+    def on_offer(self, leader: str, offer: SnapshotOffer, now: float) -> bool:
+        """True = it is complete, durable, and to be installed: this node had died with all of it here, unmarked."""
         info = SnapshotInfo(offer.position, offer.size, offer.digest)
         if info != self._info:
             self._info, self._have = info, self._snapshots.received(info)
@@ -78,7 +79,10 @@ class SnapshotReceiver:
             self._asked, self._heard_at = self._have, now
             self._early.clear()
         self._leader, self._term, self._position_term = leader, offer.term, offer.position_term
+        if self._have >= info.size:
+            return self._finish(info)
         self._ask(now)
+        return False
 
     def on_chunk(self, chunk: SnapshotChunk, now: float) -> bool:
         """True = it is complete, durable, and to be installed."""
@@ -93,6 +97,9 @@ class SnapshotReceiver:
         if self._have < info.size:
             self._ask(now)
             return False
+        return self._finish(info)
+
+    def _finish(self, info: SnapshotInfo) -> bool:
         if self._snapshots.complete(info, self._position_term):
             return True
         self._info = None  # the next offer begins anew

@@ -153,6 +153,20 @@ def test_offer_of_an_older_term_is_not_heard() -> None:
     assert node.engine.status().leader_id == "b"
 
 
+def test_whole_snapshot_without_its_mark_is_installed_at_the_next_offer() -> None:
+    """The node died between the sync of the last piece and the mark: there is nothing left to ask for."""
+    node = Alone(config=small)
+    rows = b"[]"
+    offer = SnapshotOffer(1, 500, 1, len(rows), hashlib.blake2b(rows, digest_size=32).digest())
+    receiver = node.engine.core.snapshot_receiver
+    assert receiver is not None
+    snapshots = receiver._snapshots
+    snapshots.received(SnapshotInfo(500, len(rows), offer.digest))
+    snapshots.write(SnapshotInfo(500, len(rows), offer.digest), 0, rows)
+    with pytest.raises(InstallSnapshotNow):
+        node.tell("b", offer)
+
+
 def test_complete_snapshot_ends_the_round_before_anything_else_is_said() -> None:
     node = Alone(config=small)
     rows = b"[]"
