@@ -19,6 +19,7 @@ from fraud.simulate.town import (
     MINUTE_NS,
     OF_LAST_IN,
     PIN_RESET,
+    SECOND_NS,
     SEND,
     SHARE,
     START_NS,
@@ -34,7 +35,7 @@ TOP_UPS = np.array([2_000, 5_000, 10_000, 25_000])
 
 
 def live(town: Town) -> None:
-    _fund(town)
+    _fund(town, _households(town))
     who, at_ns = _occasions(town, PAYMENTS_PER_DAY)
     _pay(town, who, at_ns)
     _deposit(town)
@@ -59,7 +60,7 @@ def _occasions(town: Town, per_day: float, spread: float = 0.8) -> tuple[Ints, I
     return who[lives], at_ns[lives]
 
 
-def _fund(town: Town) -> None:
+def _fund(town: Town, households: Ints) -> None:
     """Agents get float every few days; each customer begins with a deposit."""
     rng = town.rng
     for day in range(0, town.days, 3):
@@ -69,6 +70,29 @@ def _fund(town: Town) -> None:
     first_ns = np.maximum(START_NS + 7 * HOUR_NS, town.joined_ns[everybody]) + rng.integers(0, HOUR_NS, town.customers)
     amounts = rounded(rng, town.typical[1:] * rng.uniform(2, 20, town.customers))
     town.add_many(first_ns, town.home[everybody, 0], everybody, SEND, amounts)
+    _use_at_once(town, everybody, first_ns, 0.4)
+    payers, payees = households[:, 0], households[:, 1]
+    at_ns = np.maximum(first_ns[payers - 1], town.joined_ns[payees])
+    at_ns = at_ns + (rng.lognormal(np.log(90), 1.2, len(households)) * SECOND_NS).astype(np.int64)
+    town.add_many(at_ns, payers, payees, SEND, rounded(rng, town.typical[payers] * rng.lognormal(0, 0.8, len(payers))))
+
+
+def _use_at_once(town: Town, who: Ints, at_ns: Ints, share: float) -> None:
+    """Money is often deposited for a payment that follows within a minute or two, at the same counter."""
+    rng = town.rng
+    uses = rng.random(len(who)) < share
+    later_ns = at_ns[uses] + (rng.lognormal(np.log(60), 1.2, uses.sum()) * SECOND_NS).astype(np.int64)
+    _pay(town, who[uses], later_ns)
+
+
+def _households(town: Town) -> Ints:
+    """Pairs that open accounts one after the other: the first thing that one does is to pay the other. (n, 2)"""
+    rng = town.rng
+    new = np.flatnonzero(town.joined_ns[1 : town.customers + 1] > START_NS) + 1
+    pairs = new[: len(new) // 2 * 2].reshape(-1, 2)
+    pairs = pairs[rng.random(len(pairs)) < 0.5]
+    town.joined_ns[pairs[:, 1]] = town.joined_ns[pairs[:, 0]] + rng.integers(10, 900, len(pairs)) * SECOND_NS
+    return pairs
 
 
 def _pay(town: Town, who: Ints, at_ns: Ints) -> None:
@@ -100,6 +124,7 @@ def _deposit(town: Town) -> None:
     agents = np.where(rng.random(len(who)) < 0.85, town.home[who, 0], rng.choice(town.agents, len(who)))
     amounts = rounded(rng, town.typical[who] * rng.lognormal(0.8, 0.8, len(who)))
     town.add_many(at_ns, agents, who, SEND, amounts)
+    _use_at_once(town, who, at_ns, 0.3)
     twice = rng.random(len(who)) < 0.03  # forgot something: a second deposit minutes later
     town.add_many(
         at_ns[twice] + rng.integers(1, 40, twice.sum()) * MINUTE_NS, agents[twice], who[twice], SEND,

@@ -17,7 +17,7 @@ from node.ledger import features as f
 from node.ledger.statuses import PaymentKind
 
 START_NS = 1_767_225_600_000_000_000  # 2026-01-01 00:00 UTC
-HOUR_NS, DAY_NS, MINUTE_NS = f.HOUR_NS, 24 * f.HOUR_NS, 60_000_000_000
+HOUR_NS, DAY_NS, MINUTE_NS, SECOND_NS = f.HOUR_NS, 24 * f.HOUR_NS, 60_000_000_000, 1_000_000_000
 CUSTOMERS_MIN, DAYS_MIN = 200, 10
 # Share of payments by hour of the day, local time (PaySim's aggregates of a real operator, fraud-facts section 1).
 HOUR_SHARE = np.array(
