@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
@@ -260,7 +260,9 @@ class Node:
             services,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
-        reflection.enable_server_reflection(_service_names(), services)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection.aio.ReflectionServicer(_service_names()), services
+        )
         credentials = load_server_credentials(config.tls.ca, config.tls.cert, config.tls.key)
         if server.add_secure_port(config.api_address, credentials) == 0:
             raise OSError(f"listen.api: cannot listen on {config.api_address}")

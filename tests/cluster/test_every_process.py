@@ -27,7 +27,7 @@ from tests.cluster.phone import Customer, balance_minor, dial, pay, promql, wait
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 SERVICES = {
-    "node": {"kibubu.ledger.v1.LedgerService", "kibubu.payments.v1.PaymentsService", "kibubu.admin.v1.AdminService"},
+    "node": {f"kibubu.{name.lower()}.v1.{name}Service" for name in ("Ledger", "Payments", "Admin", "Review")},
     "fraud": {"kibubu.fraud.v1.FraudService"},
 }
 OF_GRPC = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
@@ -89,7 +89,7 @@ OF_A_LEADER = (
 )  # fmt: skip
 OF_THE_SIDECAR = (
     'kibubu_fraud_scores_total{decision="allow"}', "kibubu_fraud_score_seconds_bucket",
-    "kibubu_fraud_batch_rows_bucket", "kibubu_fraud_model_info{version=", "process_resident_memory_bytes",
+    "kibubu_fraud_batch_rows_bucket", "kibubu_fraud_model_info{", "process_resident_memory_bytes",
 )  # fmt: skip
 OF_THE_EDGE = (
     'kibubu_ussd_steps_total{gateway="africastalking",outcome="continue"}', "kibubu_ussd_step_seconds_bucket",
@@ -97,7 +97,7 @@ OF_THE_EDGE = (
 )  # fmt: skip
 UNITS = (
     "seconds", "bytes", "total", "entries", "position", "transfers", "rows", "length", "term", "role", "info",
-    "connected", "accounts",
+    "connected", "accounts", "psi", "share",
 )  # fmt: skip
 
 
