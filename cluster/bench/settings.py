@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 BATCHES = (1, 10, 100, 1_000, 8_000)
 CLIENTS = (1, 8, 64)
-JOINED_BATCH_MAX = 99  # callers with fewer transfers share their calls, as `kibubu_client` does it
+JOINED_BATCH_MAX = 1_000  # at most so many in one call of a caller are joined with those of others
 SIZE_SHARE_MIN = 0.8  # of the empty ledger's speed, when it is large
 ACCOUNTS = 10_000
 CUSTOMERS = 20_000
