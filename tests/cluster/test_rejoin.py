@@ -106,7 +106,13 @@ def test_flipped_bit_is_found_while_the_node_runs_and_the_node_rebuilds_itself(
     cluster: Layout, operator: Caller
 ) -> None:
     pay(operator, 30)
-    damaged = next(node for node in NODE_IDS if node != find_leader(operator, cluster))
+    leader = find_leader(operator, cluster)
+    damaged = next(node for node in NODE_IDS if node != leader)
+    paid = status_of(cluster, operator, leader)
+    assert paid is not None
+    wait_for(
+        lambda: (found := status_of(cluster, operator, damaged)) and found.durable_position >= paid.commit_position
+    )
     wait_for(lambda: (found := status_of(cluster, operator, damaged)) and found.scrub_passes > 1)
     path = cluster.data_dir(damaged) / "ledger" / "data.mdb"
     with path.open("r+b") as file:
