@@ -35,7 +35,7 @@ def left_over(home: Path) -> list[str]:
 
 
 def test_bench_measures_writes_and_cleans_up(tmp_path: Path) -> None:
-    done = kibubu(tmp_path, "bench", "--only", "transfers batch 1,000 clients 8", "--seconds", "0.3", "--repeats", "1")
+    done = kibubu(tmp_path, "bench", "--only", "transfers batch 1,000", "--seconds", "0.3", "--repeats", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 nodes have the same hash" in done.stdout
     assert "3 replicas" in done.stdout
@@ -43,8 +43,7 @@ def test_bench_measures_writes_and_cleans_up(tmp_path: Path) -> None:
     (row,) = json.loads(written.read_text(encoding="utf-8"))["results"]
     assert row["per_second"] > 0
     assert row["cpu_us_each"] > 0
-    assert set(row["outcomes"]) == {"ok"}
-    assert len(list((tmp_path / "bench-results").glob("*.png"))) == 1
+    assert row["others"] == {}
     assert list((tmp_path / "temporary").iterdir()) == []
     assert left_over(tmp_path) == []
 
@@ -55,7 +54,7 @@ def test_bench_pays_with_fraud_fees_and_pin_in_the_path(tmp_path: Path) -> None:
     (written,) = (tmp_path / "bench-results").glob("*.json")
     (row,) = json.loads(written.read_text(encoding="utf-8"))["results"]
     assert row["setting"]["fraud_in_path"]
-    assert row["outcomes"].get("ok scored", 0) > 0
+    assert row["per_second"] > 0, row["others"]
 
 
 def test_bench_says_when_nothing_is_called_so(tmp_path: Path) -> None:

@@ -77,9 +77,16 @@ def wait_for(what: Callable[[], object]) -> None:
 
 
 def is_caught_up(layout: Layout, operator: Caller, node_id: str) -> bool:
-    mine, leader = status_of(layout, operator, node_id), find_leader(operator, layout)
+    """With what was committed just before: a follower hears of a commit some milliseconds after the leader."""
+    leader = find_leader(operator, layout)
     its = status_of(layout, operator, leader) if leader else None
-    return bool(mine and its and mine.voter and mine.applied_position >= its.commit_position)
+    end_s = time.monotonic() + 0.5
+    while its and time.monotonic() < end_s:
+        mine = status_of(layout, operator, node_id)
+        if mine and mine.voter and mine.applied_position >= its.commit_position:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def test_node_that_lost_its_disk_comes_back_by_a_snapshot(cluster: Layout, operator: Caller) -> None:
