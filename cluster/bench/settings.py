@@ -53,7 +53,10 @@ TABLE = (
     Setting(USSD, 1, 64, fraud_in_path=True, target=Target(per_second=4_000, p99_ms=100)),
 )
 QUICK = tuple(one for one in TABLE if (one.what, one.batch) != (UNARY, 1) and one.batch != 100)
-GRID = tuple(Setting(TRANSFERS, batch, clients) for batch in BATCHES for clients in CLIENTS)
+GRID = (
+    *(Setting(TRANSFERS, batch, clients) for batch in BATCHES for clients in CLIENTS),
+    Setting(PAYMENTS, 1, 64, fraud_in_path=True),
+)
 
 
 def settings(*, quick: bool = False, grid: bool = False, only: str = "") -> list[Setting]:

@@ -38,7 +38,7 @@ def test_the_table_has_a_target_in_each_row_and_the_grid_every_pair() -> None:
     }
     assert [row.what for row in settings(only="ussd")] == ["ussd"]
     assert settings(only="nonsense") == []
-    assert len(GRID) == 15
+    assert len(GRID) == 16
 
 
 def test_each_figure_has_its_median_and_range(measured: Make) -> None:
