@@ -18,6 +18,8 @@ AMOUNT_KES = "150"
 _HEADER_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 _STARTS = (b"CON Kibubu", b"CON Enter phone", b"CON Enter amount", b"CON Send KES", b"END Sent KES")  # of the answers
+_STOPPED = b"CON You stopped before the end"  # instead of the first: the journey that the last stretch cut short
+_AGAIN = "2"  # start again
 _HELD = b"END Your payment is being checked"  # instead of the last: an analyst will look at it
 
 
@@ -32,11 +34,15 @@ def request(session: str, msisdn: str, text: str) -> bytes:
     ).encode() + body
 
 
-def journey(payer: str, payee: str) -> list[bytes]:
-    """Send money, one screen at a time: the menu, its first choice, the number, the amount, the PIN."""
-    session = secrets.token_hex(8)
-    inputs = ("", "1", f"1*{payee}", f"1*{payee}*{AMOUNT_KES}", f"1*{payee}*{AMOUNT_KES}*{DEMO_PIN}")
-    return [request(session, payer, text) for text in inputs]
+def journey(session: str, payer: str, payee: str, *, again: bool = False) -> list[bytes]:
+    """Send money, one screen at a time: the menu, its first choice, the number, the amount, the PIN. `again`: after the
+    screen that offers to go on with a journey which was cut short."""
+    path = [_AGAIN] if again else []
+    texts = ["*".join(path)]
+    for given in ("1", payee, AMOUNT_KES, DEMO_PIN):
+        path.append(given)
+        texts.append("*".join(path))
+    return [request(session, payer, text) for text in texts]
 
 
 def whole_answer(received: bytes) -> bytes | None:
@@ -60,6 +66,7 @@ class Phone(asyncio.Protocol):
         self._tally = tally
         self._end_s = end_s
         self._received = b""
+        self._who = ("", "", "")  # session, payer, payee
         self._requests: list[bytes] = []
         self._step = 0
         self._sent_s = 0.0
@@ -70,7 +77,8 @@ class Phone(asyncio.Protocol):
         self._begin()
 
     def _begin(self) -> None:
-        self._requests, self._step = journey(*self._payers.take()), 0
+        self._who = (secrets.token_hex(8), *self._payers.take())
+        self._requests, self._step = journey(*self._who), 0
         self._ask()
 
     def _ask(self) -> None:
@@ -95,6 +103,10 @@ class Phone(asyncio.Protocol):
 
     def _note(self, answer: bytes, now_s: float) -> None:
         body = answer[answer.find(_HEADER_END) + len(_HEADER_END) :]
+        if self._step == 0 and body.startswith(_STOPPED):
+            self._requests = journey(*self._who, again=True)
+            self._ask()
+            return
         is_last = self._step == len(_STARTS) - 1
         is_held = is_last and body.startswith(_HELD)
         if not answer.startswith(b"HTTP/1.1 200") or not (is_held or body.startswith(_STARTS[self._step])):
