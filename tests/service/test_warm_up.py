@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from node.ledger.entry import encode_entry
+from node.ledger.overlay import FIELDS, extract_in_order
 from node.ledger.records import TRANSFER, TransferFlag
 from tests.service.one_node import START_NS, OneNode
 
@@ -17,14 +18,15 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from numba.core.registry import CPUDispatcher
-from node.ledger import features, kernel, tables
+from node.ledger import features, kernel, overlay, tables
 from node.payments import pin_tries
 from node.storage import id_kernels
 from node.warm_up import warm_up
 from tests.service.test_warm_up import work
 
 def loaded():
-    kernels = (value for module in (features, kernel, tables, pin_tries, id_kernels) for value in vars(module).values())
+    modules = (features, kernel, overlay, tables, pin_tries, id_kernels)
+    kernels = (value for module in modules for value in vars(module).values())
     return {value.py_func.__qualname__: len(value.signatures) for value in kernels if isinstance(value, CPUDispatcher)}
 
 if sys.argv[2] == "warm":
@@ -45,6 +47,8 @@ def work(folder: Path) -> None:
     records["amount_minor"], records["flags"] = 5, (int(TransferFlag.LINKED), int(TransferFlag.LINKED), 0)
     for _ in range(2):
         node.write(encode_entry(START_NS, transfers=records.tobytes()))
+    payment = np.array([[people["wanjiku"], people["otieno"], 100, 1]], dtype=np.int64)
+    extract_in_order(node.store.columns, np.zeros((0, FIELDS), dtype=np.int64), payment, START_NS)
     assert node.store.lookup_transfer(901) is not None
     assert node.store.statement(people["otieno"], 0, 10)
     node.store.checkpoint(wait=True)
@@ -63,4 +67,4 @@ def test_a_warm_node_loads_no_kernel_while_it_serves(tmp_path: Path) -> None:
 
 
 def test_a_cold_one_would(tmp_path: Path) -> None:
-    assert {"apply_batch", "find_ids", "candidates"} <= loaded_by_work(tmp_path, "cold")
+    assert {"apply_batch", "find_ids", "candidates", "_in_order"} <= loaded_by_work(tmp_path, "cold")
