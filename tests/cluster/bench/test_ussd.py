@@ -33,6 +33,7 @@ def good(text: str) -> bytes:
 async def load_of(answer: Answer, seconds: float = 0.2, *, cut: int = 0) -> tuple[Tally, list[str]]:
     """The load's tally and the inputs that the edge saw; `cut` splits each answer into two writes."""
     texts: list[str] = []
+    sessions: list[str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -43,6 +44,8 @@ async def load_of(answer: Answer, seconds: float = 0.2, *, cut: int = 0) -> tupl
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             form = parse_qs((await reader.readexactly(length)).decode(), keep_blank_values=True)
             texts.append(form["text"][0])
+            if not texts[-1]:
+                sessions.append(form["sessionId"][0])
             whole = answer(texts[-1])
             writer.write(whole[: cut or len(whole)])
             await writer.drain()
@@ -54,6 +57,7 @@ async def load_of(answer: Answer, seconds: float = 0.2, *, cut: int = 0) -> tupl
     async with server:
         port = server.sockets[0].getsockname()[1]
         tally = await UssdLoad(f"127.0.0.1:{port}", Payers(MSISDNS), 2).run(seconds)
+    assert len(set(sessions)) == len(sessions), "each journey has a session of its own"
     return tally, texts
 
 
