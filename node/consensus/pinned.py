@@ -1,6 +1,7 @@
-"""The pinned pysyncobj. Its private names are overridden (core.py), so only the very source that was studied may run:
-each file is checked before it is imported. Its module globals for time, randomness, journal and poller are bound to
-the engine that steps on the calling thread, so that several engines (a simulator) can live in one process.
+"""The pinned pysyncobj. Its private names are overridden (raft_state.py and the layers above it), so only the source
+that was studied may run: each file is checked before it is imported. Its module globals for time, randomness, journal
+and poller are bound to the engine that steps on the calling thread, so that several engines (a simulator) can live in
+one process.
 """
 
 from __future__ import annotations

@@ -227,7 +227,7 @@ def _commit_to_last_index(commit_index: int, match_index: int, last_index: int) 
 @pytest.mark.parametrize("guarded", [True, False])
 def test_commit_stops_at_what_the_message_verified(guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not guarded:
-        monkeypatch.setattr("node.consensus.core.verified_commit", _commit_to_last_index)
+        monkeypatch.setattr("node.consensus.following.verified_commit", _commit_to_last_index)
     node = Alone()
     node.tell("b", Append(1, 0, 0, 0, 0, 0, entries(1, b"1", b"2", b"of a dead leader")))
     node.tell("c", Append(2, 0, 2, 1, 3, 0, []))  # the new leader's entry 3 is another one, and committed
@@ -463,7 +463,7 @@ def test_all_waiting_proposals_share_one_sync() -> None:
 @pytest.mark.parametrize("guarded", [True, False])
 def test_divergent_follower_is_found_in_few_questions(guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not guarded:
-        monkeypatch.setattr("node.consensus.core.Replicator", StepsBackOneByOne)
+        monkeypatch.setattr("node.consensus.raft_state.Replicator", StepsBackOneByOne)
     cluster = Cluster()
     old = cluster.elect()
     cluster.isolate(old)

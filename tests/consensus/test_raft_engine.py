@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import pickle
 import shutil
@@ -28,6 +29,7 @@ from node.storage.raft_log import RaftLog
 from tests.consensus.harness import Cluster, Recorder, SimDisk, SimLog, SimTransport
 
 ROOT = Path(__file__).parents[2]
+LAYERS = SafeRaft.__mro__[: SafeRaft.__mro__.index(pysyncobj.syncobj.SyncObj)]
 
 
 class Single:
@@ -263,16 +265,16 @@ def test_other_source_is_refused(tmp_path: Path) -> None:
 def test_every_overridden_name_exists() -> None:
     """A private method that the library does not have would be a guard that never runs."""
     known = vars(pysyncobj.syncobj.SyncObj)
-    overridden = [
-        name for name in vars(SafeRaft) if name.startswith("_SyncObj__") or name in ("_checkCommandsToApply",)
-    ]
+    ours = {name for layer in LAYERS for name in vars(layer)}
+    overridden = [name for name in ours if name.startswith("_SyncObj__") or name in ("_checkCommandsToApply",)]
     assert len(overridden) == 11
     assert [name for name in overridden if name not in known] == []
 
 
 def test_every_private_attribute_that_is_used_exists() -> None:
-    source = (ROOT / "node/consensus/core.py").read_text()
-    used = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    sources = [Path(inspect.getfile(layer)).read_text() for layer in LAYERS]
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     private = {name for name in used if name.startswith("_SyncObj__")}
     cluster = Cluster()
     missing = [name for name in private if not hasattr(cluster.engines["a"].core, name)]

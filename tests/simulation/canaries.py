@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from node.consensus import appending, core
+from node.consensus import appending, following
 from node.consensus.contract import ProposalStatus
 from node.consensus.core import SafeRaft
 from node.consensus.messages import Append, AppendReply, Vote
@@ -215,8 +215,8 @@ CORES: dict[str, type[SafeRaft]] = {
 }
 PATCHES: dict[str, Patch] = {
     "truncate_always": _patched(appending, "first_new", _always_truncate),
-    "commit_to_last_index": _patched(core, "verified_commit", _commit_to_last_index),
-    "acknowledgement_to_last_index": _patched(core, "append_entries", _acknowledge_to_last_index),
+    "commit_to_last_index": _patched(following, "verified_commit", _commit_to_last_index),
+    "acknowledgement_to_last_index": _patched(following, "append_entries", _acknowledge_to_last_index),
     "vote_not_durable": _patched(RaftLog, "_encode_state", _forget_vote),
     "goes_on_after_failed_sync": _patched(RaftLog, "sync", _go_on_after_failed_sync),
     "journal_never_synced": _patched(SimDisk, "__init__", _lying_disk),
