@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from kibubu.config.v1 import config_pb2, config_pb2_grpc
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
 
@@ -152,6 +153,23 @@ class Client:
     async def statement(self, request: ledger_pb2.GetStatementRequest) -> ledger_pb2.GetStatementResponse:
         response: ledger_pb2.GetStatementResponse = await self._ledger("GetStatement", request)
         return response
+
+    # --- configuration ----------------------------------------------------------------------------------------------
+
+    async def put_document(self, request: config_pb2.PutDocumentRequest) -> config_pb2.PutDocumentResponse:
+        response: config_pb2.PutDocumentResponse = await self._config("PutDocument", request)
+        return response
+
+    async def get_document(self, request: config_pb2.GetDocumentRequest) -> config_pb2.GetDocumentResponse:
+        response: config_pb2.GetDocumentResponse = await self._config("GetDocument", request)
+        return response
+
+    async def list_documents(self, request: config_pb2.ListDocumentsRequest) -> config_pb2.ListDocumentsResponse:
+        response: config_pb2.ListDocumentsResponse = await self._config("ListDocuments", request)
+        return response
+
+    async def _config(self, method: str, request: Any) -> Any:
+        return await self._leader.call(config_pb2_grpc.ConfigServiceStub, method, request, self._deadline_s)
 
     async def _ledger(self, method: str, request: Any) -> Any:
         return await self._leader.call(ledger_pb2_grpc.LedgerServiceStub, method, request, self._deadline_s)

@@ -18,6 +18,7 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
+from kibubu.config.v1 import config_pb2, config_pb2_grpc
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
 from kibubu.review.v1 import review_pb2, review_pb2_grpc
@@ -34,6 +35,7 @@ from node.service.admin_servicer import AdminServicer
 from node.service.admission import Admission
 from node.service.auth import RoleChecks, server_options
 from node.service.config import ConfigError, NodeConfig
+from node.service.config_servicer import ConfigServicer
 from node.service.expiry import Expiry
 from node.service.fraud_client import FraudClient
 from node.service.guard import Guard
@@ -246,6 +248,8 @@ class Node:
         payments_pb2_grpc.add_PaymentsServiceServicer_to_server(PaymentsServicer(book, desk, barrier, guard), services)
         review = ReviewServicer(ReviewBook(self._store, self._tariffs), admission, barrier, guard)
         review_pb2_grpc.add_ReviewServiceServicer_to_server(review, services)
+        configuration = ConfigServicer(self._store, admission, barrier, guard)
+        config_pb2_grpc.add_ConfigServiceServicer_to_server(configuration, services)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
             AdminServicer(
                 config,
@@ -285,7 +289,7 @@ class Node:
 
 
 def _service_names() -> tuple[str, ...]:
-    files = (ledger_pb2, payments_pb2, review_pb2, admin_pb2)
+    files = (ledger_pb2, payments_pb2, review_pb2, config_pb2, admin_pb2)
     names = (service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
     return (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
 

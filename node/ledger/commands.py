@@ -1,4 +1,5 @@
-"""The commands that are not transfers: accounts, handles, flags, limits, PIN verifiers, names. Pure, deterministic."""
+"""The commands that are not transfers: accounts, handles, flags, limits, PIN verifiers, names, documents. Pure,
+deterministic."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import numpy as np
 from kibubu.raft.v1 import raft_pb2
 
 from node.ledger.columns import HANDLE_KEYS, AccountFlag, AccountKind, Column
+from node.ledger.documents import put_document
 from node.ledger.history import CommandOutcome, Facts, History, Profile, Remembered
 from node.ledger.statuses import CommandStatus as C
 
@@ -50,18 +52,20 @@ def apply_command(
         first = before.outcome
         status = C.EXISTS if first.status is C.OK else first.status
         return CommandOutcome(status, first.account_number, first.position, first.timestamp_ns)
-    decided, number = _apply(accounts, history, facts, command, timestamp_ns)
+    decided, number = _apply(accounts, history, facts, command, position, timestamp_ns)
     outcome = CommandOutcome(decided, number, position, timestamp_ns)
     facts.remember(command.request_id, Remembered(content_hash, outcome))
     return outcome
 
 
 def _apply(
-    accounts: Accounts, history: History, facts: Facts, command: raft_pb2.Command, timestamp_ns: int
+    accounts: Accounts, history: History, facts: Facts, command: raft_pb2.Command, position: int, timestamp_ns: int
 ) -> tuple[C, int]:
     kind = command.WhichOneof("action")
     if kind == "create_account":
         return _create(accounts, history, facts, command.create_account, timestamp_ns)
+    if kind == "put_document":
+        return put_document(history, facts, command.put_document, position, timestamp_ns)
     if kind is None:
         return C.COMMAND_UNKNOWN, 0
     action = getattr(command, kind)

@@ -16,7 +16,7 @@ Int64s = npt.NDArray[np.int64]
 @dataclass(frozen=True, slots=True)
 class CommandOutcome:
     status: CommandStatus
-    account_number: int
+    account_number: int  # of a document: its version
     position: int
     timestamp_ns: int
 
@@ -25,6 +25,19 @@ class CommandOutcome:
 class Profile:
     name: str
     handles: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One version of a document; versions of a kind and key count from 1, and none is ever taken back."""
+
+    kind: str
+    key: str
+    version: int
+    body: bytes
+    author: str
+    position: int
+    timestamp_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +97,10 @@ class History(Protocol):
 
     def profile(self, account_number: int) -> Profile | None: ...
 
+    def document(self, kind: str, key: str) -> Document | None:
+        """The version in force."""
+        ...
+
 
 class Facts(Protocol):
     """Where commands leave what is not a column."""
@@ -91,6 +108,8 @@ class Facts(Protocol):
     def set_handle(self, ledger: int, key: str, value: str, account_number: int) -> None: ...
 
     def set_profile(self, account_number: int, profile: Profile) -> None: ...
+
+    def set_document(self, document: Document) -> None: ...
 
     def remember(self, request_id: bytes, remembered: Remembered) -> None: ...
 

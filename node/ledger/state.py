@@ -4,7 +4,7 @@ function that takes the next log entry. Same entries, same bytes, on every node.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from node.ledger.columns import COLUMN_COUNT
 from node.ledger.commands import apply_command
 from node.ledger.counting import count_transfers, new_counts
 from node.ledger.entry import Entry, decode_entry
-from node.ledger.history import AppliedBatch, BrokenHistoryError, Facts, FirstSeen, History, Int64s
+from node.ledger.history import AppliedBatch, BrokenHistoryError, CommandOutcome, Facts, FirstSeen, History, Int64s
 from node.ledger.records import OUTCOME_WORDS, TRANSFER_WORDS, OutcomeFlag, Records, TransferFlag
 from node.ledger.tables import PENDING_TABLE_MIN, IdTable, copy_pending, find_pending, insert_pending
 
@@ -39,6 +39,7 @@ class LedgerState:
         self.position = 0
         self.timestamp_ns = 0
         self.chain_hash = CHAIN_START
+        self.commands_hash = CHAIN_START
         self.ids = IdTable()
         self.pending_keys: Int64s = np.zeros((PENDING_TABLE_MIN, 2), dtype=np.int64)
         self.pending_rows: Int64s = np.zeros((PENDING_TABLE_MIN, kernel.PENDING_FIELDS), dtype=np.int64)
@@ -174,6 +175,7 @@ class LedgerState:
             for command in commands:
                 outcome = apply_command(self, history, facts, command, position, timestamp_ns)
                 batch.command_outcomes.append(outcome)
+            self.commands_hash = commands_hash(self.commands_hash, entry.commands, batch.command_outcomes)
         if len(entry.payments):
             batch.pin_tries = self._apply_verdicts(entry)
         if len(entry.transfers):
@@ -235,8 +237,9 @@ class LedgerState:
                 heapq.heappush(self._expiries, entry)
 
     def state_hash(self) -> bytes:
-        """Of every account row and of the waiting pending transfers; equal on nodes at the same position."""
-        digest = blake3()
+        """Of every account row, the waiting pending transfers, and all commands with their outcomes; equal on nodes at
+        the same position."""
+        digest = blake3(self.commands_hash)
         digest.update(self.columns[: self.accounts_total + 1].tobytes())
         active = self.pending_rows[:, kernel.P_STATE] == kernel.ACTIVE
         rows = self.pending_rows[active]
@@ -260,4 +263,13 @@ def chain_hash(previous: bytes, batch: AppliedBatch) -> bytes:
     digest.update(batch.entry)
     digest.update(batch.outcomes.reshape(-1).view(np.uint8).data)
     digest.update(np.array(batch.expired, dtype="<i8").tobytes())
+    return digest.digest()
+
+
+def commands_hash(previous: bytes, commands: bytes, outcomes: Sequence[CommandOutcome]) -> bytes:
+    """Over the hash before, an entry's commands as they were logged, and what was answered: handles, profiles and
+    documents follow from these."""
+    digest = blake3(previous)
+    digest.update(commands)
+    digest.update(np.array([(outcome.status, outcome.account_number) for outcome in outcomes], dtype="<i8").tobytes())
     return digest.digest()

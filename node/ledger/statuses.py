@@ -85,6 +85,11 @@ class CommandStatus(IntEnum):
     ACCOUNT_HAS_BALANCE = 31  # only an account with nothing posted and nothing reserved can be closed
     ACCOUNTS_TOO_MANY = 32
     PIN_VERIFIER_MALFORMED = 33
+    DOCUMENT_KIND_MALFORMED = 40
+    DOCUMENT_KEY_MALFORMED = 41
+    DOCUMENT_TOO_LARGE = 42
+    DOCUMENT_AUTHOR_MALFORMED = 43  # empty, or too long
+    DOCUMENT_VERSION_DIFFERS = 44  # another version is in force than the one that was to be replaced
 
 
 class PaymentStatus(IntEnum):

@@ -1,6 +1,6 @@
 """The ledger's LMDB environment: what is where, and the one transaction of a checkpoint.
 
-meta       cluster, node, format; state: position, timestamp, accounts, transfers, chain hash
+meta       cluster, node, format; state: position, timestamp, accounts, transfers, hashes of chain and commands
 batches    position (8, big-endian) -> stored batch           appended in order
 ids, runs  transfer id -> reference, in sorted runs           see node/storage/id_runs
 payments   payment id (16) -> reference (8)
@@ -8,6 +8,7 @@ rows       account number (8) -> account row
 handles    ledger, key, value -> account number (8)
 profiles   account number (8) -> name and handles
 requests   request id (16) -> content hash, status, account, position, timestamp
+documents  kind, key, version -> position, timestamp, author, body   see node/storage/documents
 pending    reference (8) -> id words and fields               of what still waits
 ended      reference (8) -> state in which a pending transfer ended
 
@@ -28,16 +29,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from node.ledger.columns import COLUMN_COUNT
-from node.ledger.history import BrokenHistoryError, CommandOutcome, Int64s, Profile, Remembered
+from node.ledger.history import BrokenHistoryError, CommandOutcome, Document, Int64s, Profile, Remembered
 from node.ledger.kernel import PENDING_FIELDS
 from node.ledger.statuses import CommandStatus
-from node.storage import id_runs
+from node.storage import documents, id_runs
 from node.storage.batch_codec import OpenBatch, decode_batch, encode_batch, open_batch
 from node.storage.checked import SEAL_BYTES, seal, unseal
 from node.storage.host import SYSTEM_HOST, Host
 from node.storage.memtable import Memtable
 
-FORMAT = b"kibubu-ledger-2"
+FORMAT = b"kibubu-ledger-3"
 _DATABASES = (
     b"meta",
     b"batches",
@@ -48,12 +49,13 @@ _DATABASES = (
     b"handles",
     b"profiles",
     b"requests",
+    b"documents",
     b"pending",
     b"ended",
 )
 CHECKED_BATCHES_MAX = 65_536
 T = TypeVar("T")
-_STATE = struct.Struct("<QqQQ32s")
+_STATE = struct.Struct("<QqQQ32s32s")
 _REQUEST = struct.Struct("<16sHxxxxxxQQq")
 _NUMBER = struct.Struct(">Q")
 _ROWS_IN_PART = 16_384
@@ -70,6 +72,7 @@ class DurableState:
     accounts_total: int = 0
     transfers_total: int = 0
     chain_hash: bytes = bytes(32)
+    commands_hash: bytes = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +253,19 @@ class LedgerDb:
         content_hash, status, number, position, timestamp_ns = _REQUEST.unpack(value)
         return Remembered(content_hash, CommandOutcome(CommandStatus(status), number, position, timestamp_ns))
 
+    def document(self, kind: str, key: str) -> Document | None:
+        with self._env.begin() as txn:
+            return next(documents.versions(txn, self._db["documents"], kind, key), None)
+
+    def documents(self, kind: str, after_key: str, limit: int) -> list[Document]:
+        with self._env.begin() as txn:
+            return list(islice(documents.newest_of(txn, self._db["documents"], kind, after_key), limit))
+
+    def document_versions(self, kind: str, key: str, before_version: int, limit: int) -> list[Document]:
+        with self._env.begin() as txn:
+            found = documents.versions(txn, self._db["documents"], kind, key, before_version)
+            return list(islice(found, limit))
+
     def ended(self, reference: int) -> int:
         value = self._get("ended", _key(reference))
         return value[0] if value else 0
@@ -295,7 +311,8 @@ class LedgerDb:
                 txn.delete(_key(reference), db=self._db["pending"])
             state = checkpoint.state
             numbers = (state.position, state.timestamp_ns, state.accounts_total, state.transfers_total)
-            txn.put(b"state", seal(b"state", _STATE.pack(*numbers, state.chain_hash)), db=self._db["meta"])
+            packed = _STATE.pack(*numbers, state.chain_hash, state.commands_hash)
+            txn.put(b"state", seal(b"state", packed), db=self._db["meta"])
         self._id_runs = directory
 
 
@@ -325,6 +342,7 @@ def fact_items(memtable: Memtable) -> dict[str, list[tuple[bytes, bytes]]]:
         "handles": sorted((_handle_key(*handle), _key(n)) for handle, n in memtable.handles.items()),
         "profiles": sorted((_key(n), _profile_value(profile)) for n, profile in memtable.profiles.items()),
         "requests": sorted((key, _request_value(found)) for key, found in memtable.requests.items()),
+        "documents": documents.items(memtable.documents.values()),
         "ended": sorted((_key(ref), bytes([state])) for ref, state in memtable.ended.items()),
     }
 

@@ -17,7 +17,16 @@ import numpy as np
 
 from node.ledger import kernel
 from node.ledger.counting import by_kind_and_outcome
-from node.ledger.history import AppliedBatch, BrokenHistoryError, CommandOutcome, FirstSeen, Int64s, Profile, Remembered
+from node.ledger.history import (
+    AppliedBatch,
+    BrokenHistoryError,
+    CommandOutcome,
+    Document,
+    FirstSeen,
+    Int64s,
+    Profile,
+    Remembered,
+)
 from node.ledger.records import OFFSET_BITS, TRANSFER, Records, TransferFlag
 from node.ledger.state import LedgerState
 from node.payments.pin_tries import apply_verdicts
@@ -31,6 +40,7 @@ from node.storage.verify import VerifyReport, verify_history
 
 T = TypeVar("T")
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
+DOCUMENTS_PAGE_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,7 @@ class LedgerStore:
         self._writer_error: BaseException | None = None
         self.on_failure: Callable[[BaseException], None] = lambda error: None  # on the writer's thread, at once
         self._profiles_version = 0
+        self._documents_version = 0
         self._last_checkpoint_at = self._host.monotonic()
 
     def _load(self) -> DurableState:
@@ -97,7 +108,7 @@ class LedgerStore:
             raise BrokenHistoryError(f"{rows} account rows are stored, {durable.accounts_total} should be")
         state.accounts_total = durable.accounts_total
         state.position, state.timestamp_ns = durable.position, durable.timestamp_ns
-        state.chain_hash = durable.chain_hash
+        state.chain_hash, state.commands_hash = durable.chain_hash, durable.commands_hash
         for _, keys, fields in snapshot.pending():
             state.add_pending(keys, fields)
         return durable
@@ -145,6 +156,11 @@ class LedgerStore:
         """Another number whenever a profile may have changed: what is remembered of profiles holds until then."""
         return self._profiles_version
 
+    @property
+    def documents_version(self) -> int:
+        """Another number whenever a document may have changed: what was made of documents holds until then."""
+        return self._documents_version
+
     def _memtables(self) -> tuple[Memtable, ...]:
         # The active one is taken first: meanwhile it can only become the one being written, and what leaves that is
         # on disk.
@@ -162,12 +178,14 @@ class LedgerStore:
     def _apply_one(self, position: int, data: bytes) -> EntryResult:
         if self._share_full() >= 1.0:
             self.checkpoint(wait=False, block=True)
+        documents_set = self._active.documents_set
         with self._applying:
             batch = self._state.apply(position, bytes(data), self, self._active)
             self._active.add(batch)
             self._applied_position = position
             if batch.command_outcomes:
                 self._profiles_version += 1
+                self._documents_version += self._active.documents_set - documents_set
         self._transfers_total += len(batch.outcomes)
         return EntryResult(position, batch.timestamp_ns, batch.command_outcomes, replies_of(batch), batch.pin_tries)
 
@@ -200,7 +218,12 @@ class LedgerStore:
         references = dict(self._waiting_pending())
         checkpoint = Checkpoint(
             DurableState(
-                state.position, state.timestamp_ns, state.accounts_total, self._transfers_total, state.chain_hash
+                state.position,
+                state.timestamp_ns,
+                state.accounts_total,
+                self._transfers_total,
+                state.chain_hash,
+                state.commands_hash,
             ),
             self._active,
             numbers,
@@ -307,6 +330,35 @@ class LedgerStore:
             if found is not None:
                 return found
         return self._db.profile(account_number)
+
+    def document(self, kind: str, key: str) -> Document | None:
+        for memtable in self._memtables():
+            versions = memtable.documents.get((kind, key))
+            if versions:
+                return versions[-1]
+        return self._db.document(kind, key)
+
+    def documents(self, kind: str, after_key: str = "", limit: int = DOCUMENTS_PAGE_MAX) -> list[Document]:
+        """What is in force of a kind, in key order; a full page is continued behind its last key."""
+        memtables = self._memtables()
+        found = {document.key: document for document in self._db.documents(kind, after_key, limit)}
+        for memtable in reversed(memtables):
+            for (of_kind, key), versions in list(memtable.documents.items()):
+                if of_kind == kind and key > after_key:
+                    found[key] = versions[-1]
+        return [found[key] for key in sorted(found)[:limit]]
+
+    def document_versions(
+        self, kind: str, key: str, before_version: int = 0, limit: int = DOCUMENTS_PAGE_MAX
+    ) -> list[Document]:
+        """Newest first, older than before_version (0 = from the newest)."""
+        memtables = self._memtables()
+        found = {one.version: one for one in self._db.document_versions(kind, key, before_version, limit)}
+        for memtable in memtables:
+            for one in tuple(memtable.documents.get((kind, key), ())):
+                if not before_version or one.version < before_version:
+                    found[one.version] = one
+        return [found[version] for version in sorted(found, reverse=True)[:limit]]
 
     def _reference(self, number: int) -> int:
         record = np.zeros(1, dtype=TRANSFER)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from node.ledger.entry import decode_entry
-from node.ledger.history import AppliedBatch, Profile, Remembered
+from node.ledger.history import AppliedBatch, Document, Profile, Remembered
 from node.ledger.records import reference_of
 from node.ledger.tables import IdTable
 
@@ -19,6 +19,8 @@ class Memtable:
     handles: dict[tuple[int, str, str], int] = field(default_factory=dict)
     profiles: dict[int, Profile] = field(default_factory=dict)
     requests: dict[bytes, Remembered] = field(default_factory=dict)
+    documents: dict[tuple[str, str], list[Document]] = field(default_factory=dict)  # versions, oldest first
+    documents_set: int = 0
     ended: dict[int, int] = field(default_factory=dict)  # pending reference -> state in which it ended
     transfers: int = 0
     bytes_held: int = 0
@@ -30,6 +32,10 @@ class Memtable:
 
     def set_profile(self, account_number: int, profile: Profile) -> None:
         self.profiles[account_number] = profile
+
+    def set_document(self, document: Document) -> None:
+        self.documents.setdefault((document.kind, document.key), []).append(document)
+        self.documents_set += 1
 
     def remember(self, request_id: bytes, remembered: Remembered) -> None:
         self.requests[request_id] = remembered

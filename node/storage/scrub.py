@@ -17,7 +17,19 @@ from node.storage import id_runs
 from node.storage.batch_codec import decode_batch
 from node.storage.checked import DamagedDataError, unseal
 
-SEALED = ("meta", "batches", "payments", "rows", "handles", "profiles", "requests", "pending", "ended", "runs")
+SEALED = (
+    "meta",
+    "batches",
+    "payments",
+    "rows",
+    "handles",
+    "profiles",
+    "requests",
+    "documents",
+    "pending",
+    "ended",
+    "runs",
+)
 STEP_BYTES = 1 << 20
 _ENTRY_BYTES = 1_024  # an entry costs about as much time as a kibibyte more
 

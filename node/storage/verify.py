@@ -10,7 +10,7 @@ import numpy as np
 
 from node.ledger import kernel
 from node.ledger.columns import Column
-from node.ledger.history import AppliedBatch, BrokenHistoryError, FirstSeen, Int64s, Profile, Remembered
+from node.ledger.history import AppliedBatch, BrokenHistoryError, Document, FirstSeen, Int64s, Profile, Remembered
 from node.ledger.records import OFFSET_BITS, TransferFlag
 from node.ledger.state import LedgerState
 from node.payments.pin_tries import apply_verdicts
@@ -72,6 +72,10 @@ class _ReplayHistory:
     def profile(self, account_number: int) -> Profile | None:
         return self.memtable.profiles.get(account_number)
 
+    def document(self, kind: str, key: str) -> Document | None:
+        versions = self.memtable.documents.get((kind, key))
+        return versions[-1] if versions else None
+
 
 def verify_history(snapshot: Snapshot) -> VerifyReport:
     """All of one moment: the node goes on writing meanwhile."""
@@ -109,8 +113,9 @@ def _replay(report: VerifyReport, snapshot: Snapshot, history: _ReplayHistory, s
 
 
 def _compare_ends(report: VerifyReport, state: LedgerState, durable: DurableState) -> None:
-    found = DurableState(state.position, state.timestamp_ns, state.accounts_total, report.transfers, state.chain_hash)
-    for name in ("position", "timestamp_ns", "accounts_total", "transfers_total", "chain_hash"):
+    totals = (state.position, state.timestamp_ns, state.accounts_total, report.transfers)
+    found = DurableState(*totals, state.chain_hash, state.commands_hash)
+    for name in ("position", "timestamp_ns", "accounts_total", "transfers_total", "chain_hash", "commands_hash"):
         if getattr(found, name) != getattr(durable, name):
             report.problem(f"the history ends with {name} {getattr(found, name)!r}, the checkpoint says otherwise")
 
@@ -188,7 +193,7 @@ def _compare_pending(report: VerifyReport, snapshot: Snapshot, state: LedgerStat
 
 
 def _compare_facts(report: VerifyReport, snapshot: Snapshot, memtable: Memtable) -> None:
-    """Payments, handles, profiles, requests and the ends of pending transfers."""
+    """Payments, handles, profiles, requests, documents and the ends of pending transfers."""
     for db, expected in fact_items(memtable).items():
         for wanted, found in itertools.zip_longest(expected, snapshot.items(db)):
             if wanted != found:

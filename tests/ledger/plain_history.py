@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from node.ledger.entry import decode_entry
-from node.ledger.history import AppliedBatch, FirstSeen, Int64s, Profile, Remembered
+from node.ledger.history import AppliedBatch, Document, FirstSeen, Int64s, Profile, Remembered
 from node.ledger.records import TRANSFER_WORDS
 from node.ledger.state import LedgerState
 from node.payments.pin_tries import apply_verdicts
@@ -21,6 +21,7 @@ class PlainHistory:
         self.handles: dict[tuple[int, str, str], int] = {}
         self.profiles: dict[int, Profile] = {}
         self.requests: dict[bytes, Remembered] = {}
+        self.documents: dict[tuple[str, str], list[Document]] = {}
 
     def add(self, batch: AppliedBatch) -> None:
         self.ended.update(batch.ended)
@@ -58,6 +59,12 @@ class PlainHistory:
 
     def set_profile(self, account_number: int, profile: Profile) -> None:
         self.profiles[account_number] = profile
+
+    def document(self, kind: str, key: str) -> Document | None:
+        return self.documents.get((kind, key), [None])[-1]
+
+    def set_document(self, document: Document) -> None:
+        self.documents.setdefault((document.kind, document.key), []).append(document)
 
     def remember(self, request_id: bytes, remembered: Remembered) -> None:
         self.requests[request_id] = remembered

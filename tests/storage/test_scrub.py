@@ -11,6 +11,7 @@ from pathlib import Path
 
 import lmdb
 import pytest
+from kibubu.raft.v1 import raft_pb2
 
 from node.storage.checked import DamagedDataError, seal, unseal
 from node.storage.damage import MARK, SET_ASIDE, DamagedFolderError, damage_of, mark_damaged, set_aside
@@ -31,6 +32,7 @@ FLIPS = int(os.environ.get("KIBUBU_FLIPS", "60"))
 def node(tmp_path: Path) -> Iterator[OneNode]:
     made = OneNode(tmp_path / "data" / "ledger")
     made.people()
+    made.command(put_document=raft_pb2.PutDocument(kind="tariff", key="KES", body=b"fees", author="Amina"))
     for number in range(40):
         made.fund(3, number + 1, 1)
     made.store.checkpoint(wait=True)

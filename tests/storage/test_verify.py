@@ -25,7 +25,19 @@ from tests.storage.stores import open_store, write
 
 PENDING, LINKED, POST = TransferFlag.PENDING, TransferFlag.LINKED, TransferFlag.POST
 SECOND = 10**9
-CONTENT = ("batches", "ids", "runs", "payments", "rows", "handles", "profiles", "requests", "pending", "ended")
+CONTENT = (
+    "batches",
+    "ids",
+    "runs",
+    "payments",
+    "rows",
+    "handles",
+    "profiles",
+    "requests",
+    "documents",
+    "pending",
+    "ended",
+)
 MAP_BYTES = 1 << 26
 
 
@@ -52,6 +64,8 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(store, transfers_entry([*chain, *reservations[:1]], START_NS + 2 * SECOND))
     write(store, b"")
     write(store, payment_entry(START_NS + 61 * SECOND))
+    document = raft_pb2.PutDocument(kind="tariff", key="KES", body=b"fees", author="Amina")
+    write(store, commands_entry([command(put_document=document)]))
     store.close()
     return folder
 
@@ -104,7 +118,7 @@ def put_sealed(name: str, key: bytes, value: bytes) -> Callable[[lmdb.Transactio
 def test_good_books_are_proven(books: Path) -> None:
     report = verified(books)
     assert report.ok, report.problems
-    assert (report.position, report.batches, report.transfers, report.accounts) == (5, 5, 10, 5)
+    assert (report.position, report.batches, report.transfers, report.accounts) == (6, 6, 10, 5)
     assert all(items_of(books, name) for name in CONTENT)
 
 

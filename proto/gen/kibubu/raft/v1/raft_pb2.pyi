@@ -70,6 +70,7 @@ class Command(_message.Message):
     SET_OVERDRAFT_LIMIT_FIELD_NUMBER: _builtins.int
     SET_PIN_VERIFIER_FIELD_NUMBER: _builtins.int
     SET_NAME_FIELD_NUMBER: _builtins.int
+    PUT_DOCUMENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.bytes
     """16 bytes big-endian; with the content, the idempotency key"""
     @_builtins.property
@@ -84,6 +85,8 @@ class Command(_message.Message):
     def set_pin_verifier(self) -> Global___SetPinVerifier: ...
     @_builtins.property
     def set_name(self) -> Global___SetName: ...
+    @_builtins.property
+    def put_document(self) -> Global___PutDocument: ...
     def __init__(
         self,
         *,
@@ -94,12 +97,13 @@ class Command(_message.Message):
         set_overdraft_limit: Global___SetOverdraftLimit | None = ...,
         set_pin_verifier: Global___SetPinVerifier | None = ...,
         set_name: Global___SetName | None = ...,
+        put_document: Global___PutDocument | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "put_document", b"put_document", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "request_id", b"request_id", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "put_document", b"put_document", "request_id", b"request_id", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["create_account", "add_handle", "set_flags", "set_overdraft_limit", "set_pin_verifier", "set_name"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["create_account", "add_handle", "set_flags", "set_overdraft_limit", "set_pin_verifier", "set_name", "put_document"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -276,3 +280,40 @@ class SetName(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetName: _TypeAlias = SetName  # noqa: Y015
+
+@_typing.final
+class PutDocument(_message.Message):
+    """A new version of a document: configuration that every node has (node/ledger/documents.py)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    REPLACES_VERSION_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    key: _builtins.str
+    body: _builtins.bytes
+    author: _builtins.str
+    """who answers for it"""
+    replaces_version: _builtins.int
+    """refused unless this is the version in force; 0 = there is none yet"""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        key: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+        author: _builtins.str = ...,
+        replaces_version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_replaces_version", b"_replaces_version", "replaces_version", b"replaces_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replaces_version", b"_replaces_version", "author", b"author", "body", b"body", "key", b"key", "kind", b"kind", "replaces_version", b"replaces_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__replaces_version: _TypeAlias = _typing.Literal["replaces_version"]  # noqa: Y015
+    _WhichOneofArgType__replaces_version: _TypeAlias = _typing.Literal["_replaces_version", b"_replaces_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replaces_version) -> _WhichOneofReturnType__replaces_version | None: ...
+
+Global___PutDocument: _TypeAlias = PutDocument  # noqa: Y015

@@ -1,0 +1,30 @@
+"""Which documents a node knows, and the rules that the leader holds a new version to before it is proposed.
+
+A kind's rule gets key and body, raises ValueError with field and rule, and returns the key that the document is filed
+under. A document of an unknown kind would be read by nobody, so it is refused: a slip must not pass in silence.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+
+from node.payments.tariffs import TariffError, parse_tariff
+
+Rule = Callable[[str, bytes], str]
+
+
+def _tariff(key: str, body: bytes) -> str:
+    try:
+        tariff = parse_tariff(tomllib.loads(body.decode()), "tariff")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TariffError) as error:
+        raise ValueError(str(error)) from error
+    own_key = f"{tariff.currency}/{tariff.effective.isoformat()}"
+    if key and key != own_key:
+        raise ValueError(f"key: a tariff is filed under its currency and date, {own_key}, not {key}")
+    return own_key
+
+
+KINDS: dict[str, Rule] = {
+    "tariff": _tariff,
+}
