@@ -46,7 +46,7 @@ REPLY = np.dtype(
         ("debit_available_minor", "<i8"),
         ("credit_balance_minor", "<i8"),
         ("credit_available_minor", "<i8"),
-        ("reserved", "<u8"),
+        ("term", "<u8"),
     ]
 )
 _TRANSFER = struct.Struct("<QQQQqQQQQQIIHHI32s")

@@ -37,6 +37,7 @@ def warm_up() -> None:
         store.checkpoint(wait=True)
         store.apply([LogEntry(store.applied_position + 1, 1, entries[1])])  # a retry: looked for in the index of ids
         _extract(store)
+        store.state_hash()
         store.close()
 
 

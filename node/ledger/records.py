@@ -75,7 +75,7 @@ REPLY = np.dtype(
         ("debit_available_minor", "<i8"),  # word 4
         ("credit_balance_minor", "<i8"),  # word 5
         ("credit_available_minor", "<i8"),  # word 6
-        ("reserved", "<u8"),  # word 7
+        ("term", "<u8"),  # word 7   of the leader under whom this was answered (a duplicate: under whom it came again)
     ]
 )
 REPLY_WORDS = 8

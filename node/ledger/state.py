@@ -18,10 +18,14 @@ from node.ledger.counting import count_transfers, new_counts
 from node.ledger.entry import Entry, decode_entry
 from node.ledger.history import AppliedBatch, BrokenHistoryError, CommandOutcome, Facts, FirstSeen, History, Int64s
 from node.ledger.records import OUTCOME_WORDS, TRANSFER_WORDS, OutcomeFlag, Records, TransferFlag
+from node.ledger.state_digest import StateDigest, digest_in_any_order
 from node.ledger.tables import PENDING_TABLE_MIN, IdTable, copy_pending, find_pending, insert_pending
 
 CHAIN_START = bytes(32)
 ROWS_MIN = 1_024
+EXPIRIES_MIN = 1_024
+STATE_HASH_EVERY = 1_000  # positions; at these, which all nodes share, the hash of the state is kept
+STATE_HASHES_MAX = 4_096
 _ENDS = int(TransferFlag.POST | TransferFlag.VOID)
 _DUPLICATE = int(OutcomeFlag.DUPLICATE)
 
@@ -45,7 +49,11 @@ class LedgerState:
         self.pending_rows: Int64s = np.zeros((PENDING_TABLE_MIN, kernel.PENDING_FIELDS), dtype=np.int64)
         self.pending_count = 0  # rows in use, ended ones included
         self._expiries: list[tuple[int, int, int, int]] = []  # (expires_ns, reference, id low, id high)
+        self._expiries_max = EXPIRIES_MIN
         self.transfer_counts = new_counts()
+        self.hash_every = STATE_HASH_EVERY
+        self.hashes: dict[int, bytes] = {}  # position -> hash of the state there, the newest STATE_HASHES_MAX
+        self._digest = StateDigest()
 
     # --- accounts -------------------------------------------------------------------------------------------------
 
@@ -78,8 +86,7 @@ class LedgerState:
         self.pending_rows[at] = fields
         self.pending_count += 1
         if fields[kernel.P_STATE] == kernel.ACTIVE and fields[kernel.P_EXPIRES_NS]:
-            entry = (int(fields[kernel.P_EXPIRES_NS]), int(fields[kernel.P_REF]), int(keys[0]), int(keys[1]))
-            heapq.heappush(self._expiries, entry)
+            self._remember_expiry(fields, (int(keys[0]), int(keys[1])))
 
     def _reserve_pending(self, more: int) -> None:
         """Room for `more` rows at half load; ended ones go when the table is made anew: history knows them."""
@@ -94,6 +101,21 @@ class LedgerState:
         rows = np.zeros((capacity, kernel.PENDING_FIELDS), dtype=np.int64)
         self.pending_count = int(copy_pending(self.pending_keys, self.pending_rows, keys, rows, kernel.ACTIVE))
         self.pending_keys, self.pending_rows = keys, rows
+
+    def _remember_expiry(self, fields: Int64s, keys: tuple[int, int]) -> None:
+        """What was posted or voided leaves the heap when it is in the majority there: so it stays as small as what
+        waits. The order of what is left does not change: it is one of times and references."""
+        if len(self._expiries) >= self._expiries_max:
+            rows = self.pending_rows
+            waits = [find_pending(self.pending_keys, rows, np.int64(e[2]), np.int64(e[3])) for e in self._expiries]
+            self._expiries = [
+                entry
+                for entry, at in zip(self._expiries, waits, strict=True)
+                if at >= 0 and rows[at, kernel.P_STATE] == kernel.ACTIVE
+            ]
+            heapq.heapify(self._expiries)
+            self._expiries_max = max(EXPIRIES_MIN, 2 * len(self._expiries))
+        heapq.heappush(self._expiries, (int(fields[kernel.P_EXPIRES_NS]), int(fields[kernel.P_REF]), *keys))
 
     def _expire(self, timestamp_ns: int) -> tuple[int, ...]:
         expired: list[int] = []
@@ -158,6 +180,8 @@ class LedgerState:
         self.position, self.timestamp_ns = position, batch.timestamp_ns
         self.chain_hash = chain_hash(self.chain_hash, batch)
         batch.chain_hash = self.chain_hash
+        if position % self.hash_every == 0:
+            self._keep_hash()
         return batch
 
     def _apply_entry(
@@ -233,17 +257,29 @@ class LedgerState:
             if (int(words[i, 11]) >> 16) & _ENDS:
                 batch.ended.append((int(row[kernel.P_REF]), int(row[kernel.P_STATE])))
             elif row[kernel.P_EXPIRES_NS]:
-                entry = (int(row[kernel.P_EXPIRES_NS]), int(row[kernel.P_REF]), int(words[i, 0]), int(words[i, 1]))
-                heapq.heappush(self._expiries, entry)
+                self._remember_expiry(row, (int(words[i, 0]), int(words[i, 1])))
+
+    def take_dirty(self) -> Int64s:
+        """Numbers of the rows that changed since the last time."""
+        numbers = np.flatnonzero(self.dirty)
+        self._digest.changed(numbers)
+        self.dirty[numbers] = 0
+        return numbers
+
+    def _keep_hash(self) -> None:
+        self.hashes[self.position] = self.state_hash()
+        if len(self.hashes) > STATE_HASHES_MAX:
+            del self.hashes[next(iter(self.hashes))]
 
     def state_hash(self) -> bytes:
         """Of every account row, the waiting pending transfers, and all commands with their outcomes; equal on nodes at
         the same position."""
+        rows = self.accounts_total + 1
+        active = np.flatnonzero(self.pending_rows[:, kernel.P_STATE] == kernel.ACTIVE)
         digest = blake3(self.commands_hash)
-        digest.update(self.columns[: self.accounts_total + 1].tobytes())
-        active = self.pending_rows[:, kernel.P_STATE] == kernel.ACTIVE
-        rows = self.pending_rows[active]
-        digest.update(rows[np.argsort(rows[:, kernel.P_REF])].tobytes())
+        digest.update(rows.to_bytes(8, "little"))
+        digest.update(self._digest.update(self.columns[:rows], self.dirty))
+        digest.update(digest_in_any_order(self.pending_rows, active))
         return digest.digest()
 
 

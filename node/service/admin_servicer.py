@@ -85,12 +85,13 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         async with self._guard.call("GetStateHash", context):
             position = request.position or self._store.applied_position
             found = self._store.chain_hash_at(position)
-            is_now = position == self._store.applied_position
+            hashed_at, state_hash = await asyncio.to_thread(self._store.state_hash_at, position)
             return admin_pb2.GetStateHashResponse(
                 position=position,
                 chain_hash=found or b"",
                 found=found is not None,
-                state_hash=self._store.state_hash() if is_now else b"",
+                state_hash=state_hash,
+                state_hash_position=hashed_at,
             )
 
     async def Verify(  # noqa: N802

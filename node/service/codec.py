@@ -98,10 +98,20 @@ def result_messages(replies: Records) -> list[ledger_pb2.TransferResult]:
             debit_available_minor=debit_available,
             credit_balance_minor=credit,
             credit_available_minor=credit_available,
+            term=term,
         )
-        for status, flags, offset, position, timestamp_ns, debit, debit_available, credit, credit_available in zip(
-            *columns, strict=True
-        )
+        for (
+            status,
+            flags,
+            offset,
+            position,
+            timestamp_ns,
+            debit,
+            debit_available,
+            credit,
+            credit_available,
+            term,
+        ) in zip(*columns, strict=True)
     ]
 
 
@@ -115,6 +125,7 @@ _REPLY_FIELDS = (
     "debit_available_minor",
     "credit_balance_minor",
     "credit_available_minor",
+    "term",
 )
 
 

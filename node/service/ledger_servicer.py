@@ -166,6 +166,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
                 accounts=[self._account(number) for number in numbers],
                 as_of_position=position,
                 as_of_timestamp_ns=self._store.last_timestamp_ns,
+                term=self._barrier.term,
             )
 
     async def LookupTransfers(  # noqa: N802
@@ -177,7 +178,10 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             position = await self._read_position(request.stale_ok)
             found = [_stored_message(self._store.lookup_transfer(number)) for number in ids]
             return ledger_pb2.LookupTransfersResponse(
-                transfers=found, as_of_position=position, as_of_timestamp_ns=self._store.last_timestamp_ns
+                transfers=found,
+                as_of_position=position,
+                as_of_timestamp_ns=self._store.last_timestamp_ns,
+                term=self._barrier.term,
             )
 
     async def GetStatement(  # noqa: N802
@@ -203,6 +207,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
                 next_page_token=token,
                 as_of_position=position,
                 as_of_timestamp_ns=self._store.last_timestamp_ns,
+                term=self._barrier.term,
             )
 
     async def _read_position(self, stale_ok: bool) -> int:

@@ -20,6 +20,11 @@ class ReadBarrier:
         self._waiting: list[asyncio.Future[int]] = []
         self._round_is_due = False
 
+    @property
+    def term(self) -> int:
+        """The term in which the last reads were proven, or a later one in which nothing older can be answered."""
+        return self._consensus.status().term
+
     async def __call__(self) -> int:
         """The position read at. Raises NotAppliedError when leadership could not be proven."""
         future: asyncio.Future[int] = self._loop.create_future()

@@ -28,7 +28,7 @@ from node.ledger.history import (
     Remembered,
 )
 from node.ledger.records import OFFSET_BITS, TRANSFER, Records, TransferFlag
-from node.ledger.state import LedgerState
+from node.ledger.state import STATE_HASH_EVERY, LedgerState
 from node.payments.pin_tries import apply_verdicts
 from node.storage.batch_codec import OpenBatch, chain_hash_of, decode_batch, first_seen_in, open_batch
 from node.storage.host import SYSTEM_HOST, Background, Host
@@ -51,6 +51,7 @@ class StoreConfig:
     checkpoint_interval_s: float = 5.0
     checkpoint_transfers_max: int = 400_000  # in memory; a checkpoint is due at half of it
     checkpoint_bytes_max: int = 256 << 20  # the same, of entries and outcomes: commands hold memory as well
+    state_hash_every: int = STATE_HASH_EVERY  # positions; the same on all nodes, or they cannot be compared
 
 
 class LogEntryLike(Protocol):
@@ -58,6 +59,9 @@ class LogEntryLike(Protocol):
 
     @property
     def position(self) -> int: ...
+
+    @property
+    def term(self) -> int: ...
 
     @property
     def data(self) -> bytes: ...
@@ -82,6 +86,7 @@ class LedgerStore:
         self._host = host
         self._db = LedgerDb(path, config.cluster_id, config.node_id, config.map_bytes, host)
         self._state = LedgerState(apply_verdicts)
+        self._state.hash_every = config.state_hash_every
         self._durable = self._load()
         self._transfers_total = self._durable.transfers_total
         # Held while an entry is applied: its references are in rows and id table before its batch can be read.
@@ -173,9 +178,9 @@ class LedgerStore:
     def apply(self, entries: Sequence[LogEntryLike]) -> list[EntryResult]:
         """Apply in order; what is at or below the applied position must not come. Raises: the node must stop."""
         self._raise_writer_error()
-        return [self._apply_one(entry.position, entry.data) for entry in entries]
+        return [self._apply_one(entry.position, entry.term, entry.data) for entry in entries]
 
-    def _apply_one(self, position: int, data: bytes) -> EntryResult:
+    def _apply_one(self, position: int, term: int, data: bytes) -> EntryResult:
         if self._share_full() >= 1.0:
             self.checkpoint(wait=False, block=True)
         documents_set = self._active.documents_set
@@ -187,7 +192,9 @@ class LedgerStore:
                 self._profiles_version += 1
                 self._documents_version += self._active.documents_set - documents_set
         self._transfers_total += len(batch.outcomes)
-        return EntryResult(position, batch.timestamp_ns, batch.command_outcomes, replies_of(batch), batch.pin_tries)
+        return EntryResult(
+            position, batch.timestamp_ns, batch.command_outcomes, replies_of(batch, term), batch.pin_tries
+        )
 
     def _share_full(self) -> float:
         active, config = self._active, self._config
@@ -214,7 +221,8 @@ class LedgerStore:
 
     def _start_writer(self) -> None:
         state = self._state
-        numbers = np.flatnonzero(state.dirty)
+        with self._applying:
+            numbers = state.take_dirty()
         references = dict(self._waiting_pending())
         checkpoint = Checkpoint(
             DurableState(
@@ -230,7 +238,6 @@ class LedgerStore:
             state.columns[numbers],
             references,
         )
-        state.dirty[numbers] = 0
         self._flushing = self._active
         state.ids = state.ids.successor()
         self._active = Memtable(state.ids)
@@ -471,7 +478,26 @@ class LedgerStore:
         return self._db.copy_to(folder)
 
     def state_hash(self) -> bytes:
-        return self._state.state_hash()
+        """Of the applied position. The entry that is being applied meanwhile is waited for."""
+        with self._applying:
+            return self._state.state_hash()
+
+    def state_hash_at(self, position: int) -> tuple[int, bytes]:
+        """(the newest position up to this one whose state hash is kept, that hash); (0, b"") = none is kept."""
+        with self._applying:
+            if position == self._applied_position:
+                return position, self._state.state_hash()
+            return self._kept_hash(position)
+
+    def state_hash_kept(self, position: int) -> tuple[int, bytes]:
+        """The same of those that were kept in passing."""
+        with self._applying:
+            return self._kept_hash(position)
+
+    def _kept_hash(self, position: int) -> tuple[int, bytes]:
+        hashes = self._state.hashes
+        at = position - position % self._config.state_hash_every
+        return (at, hashes[at]) if at in hashes else (0, b"")
 
     def verify(self) -> VerifyReport:
         """Recompute every balance and the hash chain from the stored history, up to the last checkpoint."""

@@ -30,14 +30,16 @@ class StoredPayment:
     timestamp_ns: int
 
 
-def replies_of(batch: AppliedBatch) -> Records:
-    """REPLY records of a batch; a duplicate says where and when the first was decided."""
+def replies_of(batch: AppliedBatch, term: int = 0) -> Records:
+    """REPLY records of a batch; a duplicate says where and when the first was decided. The term is that of the log's
+    entry, which is known when it is applied and not stored: 0 later."""
     outcomes, n = batch.outcomes, len(batch.outcomes)
     words = np.zeros((n, REPLY_WORDS), dtype=np.int64)
     words[:, 0] = (outcomes[:, 0] & 0xFFFFFFFF) | np.arange(n, dtype=np.int64) << 32
     words[:, 1] = batch.position
     words[:, 2] = batch.timestamp_ns
     words[:, 3:7] = outcomes[:, 1:5]
+    words[:, 7] = term
     for i in np.flatnonzero(outcomes[:, 0] >> 16 & _DUPLICATE).tolist():
         reference = int(outcomes[i, 7])
         words[i, 0] = (int(outcomes[i, 0]) & 0xFFFFFFFF) | (reference & ((1 << OFFSET_BITS) - 1)) << 32

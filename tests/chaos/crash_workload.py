@@ -54,6 +54,7 @@ def ledger_state(store: LedgerStore) -> dict[str, object]:
 class Entry:
     position: int
     data: bytes
+    term: int = 1
 
 
 class Workload:

@@ -32,6 +32,7 @@ _BATCH_NS = 2 * _MS
 class _Entry:
     position: int
     data: bytes
+    term: int = 1
 
 
 class Synthesis:

@@ -21,6 +21,7 @@ _PENDING, _VOID = 2, 8
 class Entry:
     position: int
     data: bytes
+    term: int = 1
 
 
 class Node:

@@ -9,7 +9,7 @@ from node.ledger.columns import Column
 from node.ledger.entry import MalformedEntryError
 from node.ledger.history import BrokenHistoryError
 from node.ledger.records import OUTCOME, TransferFlag
-from node.ledger.state import ROWS_MIN, LedgerState
+from node.ledger.state import EXPIRIES_MIN, ROWS_MIN, LedgerState
 from node.ledger.statuses import Status
 from node.ledger.tables import PENDING_TABLE_MIN
 from node.payments.pin_tries import apply_verdicts
@@ -181,3 +181,15 @@ def test_features_see_only_what_succeeded() -> None:
     statuses(ledger, transfer(4, 1, 2, 9, code=2), transfer(5, 1, 2, 9, code=3))
     changed = (ledger.state.columns[:, Column.FEATURES :] != before).any(axis=1)
     assert np.flatnonzero(changed).tolist() == [1, 2]
+
+
+def test_what_was_posted_does_not_stay_among_the_time_outs() -> None:
+    """A till that reserves and posts all day, each with a time-out of a day, needs no more memory than what waits."""
+    ledger = opened()
+    for n in range(0, 4 * EXPIRIES_MIN, 16):
+        held = [transfer(1 + 2 * k, 3, 1, 1, flags=PENDING, timeout_s=86_400) for k in range(n, n + 16)]
+        posts = [transfer(2 + 2 * k, flags=POST, pending_id=1 + 2 * k) for k in range(n, n + 15)]
+        assert set(statuses(ledger, *held, *posts, timestamp_ns=START_NS + n)) == {Status.OK}
+    waiting = 4 * EXPIRIES_MIN // 16
+    assert waiting <= len(ledger.state._expiries) <= EXPIRIES_MIN + waiting
+    assert len(ledger.apply(transfers_entry([], START_NS + 86_401 * SECOND)).expired) == waiting

@@ -184,4 +184,4 @@ def _as_outcome(answer: Answer) -> tuple[int, ...]:
 
 def _as_reply(answer: Answer) -> tuple[int, ...]:
     flags = OutcomeFlag.DUPLICATE if answer.duplicate else 0
-    return (answer.status, flags, answer.offset, answer.position, answer.timestamp_ns, *answer.balances, 0)
+    return (answer.status, flags, answer.offset, answer.position, answer.timestamp_ns, *answer.balances, 1)

@@ -109,3 +109,19 @@ async def test_bad_calls_are_refused(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await _export(served.stub(role), **request_)
     assert caught.value.code() is code
+
+
+async def test_the_state_hash_of_a_past_position_is_kept(served: Served) -> None:
+    """So that nodes can be compared while they run."""
+    node, stub = served.node, served.stub("operator")
+    node.store._state.hash_every = 4
+    object.__setattr__(node.store._config, "state_hash_every", 4)
+    for _ in range(9):
+        node.write(b"")
+    kept = await stub.GetStateHash(admin_pb2.GetStateHashRequest(position=7))
+    assert (kept.found, kept.state_hash_position, kept.state_hash) == (True, 4, node.store._state.hashes[4])
+    assert kept.chain_hash == node.store.chain_hash_at(7)
+    now = await stub.GetStateHash(admin_pb2.GetStateHashRequest())
+    assert (now.position, now.state_hash_position, now.state_hash) == (9, 9, node.store.state_hash())
+    none = await stub.GetStateHash(admin_pb2.GetStateHashRequest(position=3))
+    assert (none.found, none.state_hash_position, none.state_hash) == (True, 0, b"")

@@ -21,6 +21,7 @@ class Oracles:
         self.violations: list[str] = []
         self.acknowledged_position = 0  # the highest that any client was told
         self._agreed: dict[int, tuple[int, bytes, bytes]] = {}  # position -> term, entry, chain hash
+        self._states: dict[int, bytes] = {}  # position -> hash of the state
         self._leaders: dict[int, str] = {}
         self._first: dict[int, Reply] = {}  # transfer id -> its one outcome
         self._payments: dict[int, int] = {}  # payment id -> position
@@ -45,6 +46,7 @@ class Oracles:
     def applied(self, node: str, entry: LogEntry, result: EntryResult, store: LedgerStore) -> None:
         """One command at each position, and the same state behind it, on every node and after every restart."""
         position = entry.position
+        self._compare_state(node, position, store)
         what = (entry.term, entry.data, store.chain_hash)
         known = self._agreed.get(position)
         if known == what:
@@ -58,6 +60,12 @@ class Oracles:
             self._agreed[position] = what
             self.entries += 1
             self._first_time(entry, result, store)
+
+    def _compare_state(self, node: str, position: int, store: LedgerStore) -> None:
+        """At the positions at which running nodes can be compared; also of a node that applies them again."""
+        at, state = store.state_hash_kept(position)
+        if at == position and self._states.setdefault(position, state) != state:
+            self.violation(f"{node} has another state at {position}, by the same entries")
 
     def _first_time(self, entry: LogEntry, result: EntryResult, store: LedgerStore) -> None:
         if entry.data:

@@ -50,6 +50,7 @@ PIN_KEY = b"s" * 32
 UNSCORED_ALLOW_MAX_MINOR = 50_000
 WAKE_S = (0.000_01, 0.000_06)  # until a thread that was woken runs
 CHECKPOINT_ERROR_SEEN_S = 0.3
+STATE_HASH_EVERY = 8
 _TARIFFS = load_tariffs()
 _METRICS = NodeMetrics(CollectorRegistry())  # only written to
 
@@ -83,7 +84,10 @@ class Process:
         self.journal = SimJournal(self, Path("raft"), plan.journal_memory_bytes, host)
         self.reach("start.journal")
         install_if_marked(self, self.journal)
-        config = StoreConfig(CLUSTER_ID, self.node_id, checkpoint_interval_s=plan.checkpoint_interval_s)
+        config = StoreConfig(
+            CLUSTER_ID, self.node_id,
+            checkpoint_interval_s=plan.checkpoint_interval_s, state_hash_every=STATE_HASH_EVERY,
+        )  # fmt: skip
         self.store = LedgerStore(Path("ledger"), config, host)
         self.reach("start.ledger")
 

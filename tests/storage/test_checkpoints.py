@@ -206,3 +206,31 @@ def test_rows_that_do_not_fit_the_state_are_refused_at_the_start(tmp_path: Path,
                 txn.put(cursor.key(), cursor.value()[:-8])
     with pytest.raises(BrokenHistoryError, match=r"stored|checksum"):
         open_store(tmp_path)
+
+
+# --- the hash of the state --------------------------------------------------------------------------------------------
+
+
+def test_nodes_with_different_checkpoints_have_the_same_state_hashes(tmp_path: Path) -> None:
+    held = HeldHost()
+    often, never = (open_store(tmp_path / name, held=held, state_hash_every=4) for name in ("often", "never"))
+    accounts = commands_entry([create(), create()])
+    for store in (often, never):
+        write(store, accounts)
+    for n in range(30):
+        for store in (often, never):
+            write(store, moved(1 + 10 * n, 10))
+        if n % 3 == 0:
+            often.checkpoint(wait=True)
+    assert often.state_hash_at(14)[0] == 12
+    assert all(often.state_hash_at(at) == never.state_hash_at(at) for at in range(31))
+    assert often.state_hash_at(3) == (0, b"")
+    assert often.state_hash_at(31) == (31, never.state_hash())
+    for store in (often, never):
+        store.close()
+    again = open_store(tmp_path / "often", state_hash_every=4)
+    assert again.state_hash_at(28) == (0, b"")  # what was kept in memory is gone
+    write(again, moved(1_000, 10))
+    never = open_store(tmp_path / "never", state_hash_every=4)
+    write(never, moved(1_000, 10))
+    assert again.state_hash_at(32) == never.state_hash_at(32) != (0, b"")

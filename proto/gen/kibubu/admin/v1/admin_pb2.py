@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkibubu/admin/v1/admin.proto\x12\x0fkibubu.admin.v1\"\x12\n\x10GetStatusRequest\"\xa6\x04\n\x11GetStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x11\n\tleader_id\x18\x05 \x01(\t\x12\x16\n\x0eleader_address\x18\x06 \x01(\t\x12\x12\n\nlast_index\x18\x07 \x01(\x04\x12\x17\n\x0f\x63ommit_position\x18\x08 \x01(\x04\x12\x18\n\x10\x61pplied_position\x18\t \x01(\x04\x12\x18\n\x10\x64urable_position\x18\n \x01(\x04\x12\x12\n\nchain_hash\x18\x0b \x01(\x0c\x12\x17\n\x0ftransfers_total\x18\x0c \x01(\x04\x12\x16\n\x0e\x61\x63\x63ounts_total\x18\r \x01(\x04\x12\x1c\n\x14transfers_per_second\x18\x0e \x01(\x01\x12\x14\n\x0cqueue_length\x18\x0f \x01(\x04\x12\x17\n\x0fpeers_connected\x18\x10 \x01(\r\x12\x11\n\tuptime_ms\x18\x11 \x01(\x03\x12\r\n\x05voter\x18\x12 \x01(\x08\x12\x0f\n\x07storage\x18\x13 \x01(\t\x12\x17\n\x0flog_first_index\x18\x14 \x01(\x04\x12\x11\n\tlog_bytes\x18\x15 \x01(\x04\x12\x1f\n\x17snapshot_bytes_received\x18\x16 \x01(\x04\x12\x1c\n\x14snapshot_bytes_total\x18\x17 \x01(\x04\x12\x14\n\x0cscrub_passes\x18\x18 \x01(\x04\"\'\n\x13GetStateHashRequest\x12\x10\n\x08position\x18\x01 \x01(\x04\"_\n\x14GetStateHashResponse\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x12\n\nchain_hash\x18\x02 \x01(\x0c\x12\r\n\x05\x66ound\x18\x03 \x01(\x08\x12\x12\n\nstate_hash\x18\x04 \x01(\x0c\">\n\x10\x45xportLogRequest\x12\x15\n\rfrom_position\x18\x01 \x01(\x04\x12\x13\n\x0bto_position\x18\x02 \x01(\x04\"a\n\x11\x45xportLogResponse\x12\x1b\n\x13previous_chain_hash\x18\x01 \x01(\x0c\x12/\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1e.kibubu.admin.v1.ExportedEntry\"}\n\rExportedEntry\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x14\n\x0ctimestamp_ns\x18\x02 \x01(\x03\x12\r\n\x05\x65ntry\x18\x03 \x01(\x0c\x12\x10\n\x08outcomes\x18\x04 \x01(\x0c\x12\x0f\n\x07\x65xpired\x18\x05 \x03(\x04\x12\x12\n\nchain_hash\x18\x06 \x01(\x0c\"3\n\x19TransferLeadershipRequest\x12\x16\n\x0etarget_node_id\x18\x01 \x01(\t\"D\n\x1aTransferLeadershipResponse\x12\x13\n\x0btransferred\x18\x01 \x01(\x08\x12\x11\n\tleader_id\x18\x02 \x01(\t\"\x0f\n\rVerifyRequest\"\x9e\x01\n\x0eVerifyResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x0f\n\x07\x62\x61tches\x18\x03 \x01(\x04\x12\x11\n\ttransfers\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63ounts\x18\x05 \x01(\x04\x12\x10\n\x08problems\x18\x06 \x03(\t\x12\x12\n\nchain_hash\x18\x07 \x01(\x0c\x12\x12\n\nstate_hash\x18\x08 \x01(\x0c\x32\xcf\x03\n\x0c\x41\x64minService\x12R\n\tGetStatus\x12!.kibubu.admin.v1.GetStatusRequest\x1a\".kibubu.admin.v1.GetStatusResponse\x12[\n\x0cGetStateHash\x12$.kibubu.admin.v1.GetStateHashRequest\x1a%.kibubu.admin.v1.GetStateHashResponse\x12I\n\x06Verify\x12\x1e.kibubu.admin.v1.VerifyRequest\x1a\x1f.kibubu.admin.v1.VerifyResponse\x12T\n\tExportLog\x12!.kibubu.admin.v1.ExportLogRequest\x1a\".kibubu.admin.v1.ExportLogResponse0\x01\x12m\n\x12TransferLeadership\x12*.kibubu.admin.v1.TransferLeadershipRequest\x1a+.kibubu.admin.v1.TransferLeadershipResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkibubu/admin/v1/admin.proto\x12\x0fkibubu.admin.v1\"\x12\n\x10GetStatusRequest\"\xa6\x04\n\x11GetStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x11\n\tleader_id\x18\x05 \x01(\t\x12\x16\n\x0eleader_address\x18\x06 \x01(\t\x12\x12\n\nlast_index\x18\x07 \x01(\x04\x12\x17\n\x0f\x63ommit_position\x18\x08 \x01(\x04\x12\x18\n\x10\x61pplied_position\x18\t \x01(\x04\x12\x18\n\x10\x64urable_position\x18\n \x01(\x04\x12\x12\n\nchain_hash\x18\x0b \x01(\x0c\x12\x17\n\x0ftransfers_total\x18\x0c \x01(\x04\x12\x16\n\x0e\x61\x63\x63ounts_total\x18\r \x01(\x04\x12\x1c\n\x14transfers_per_second\x18\x0e \x01(\x01\x12\x14\n\x0cqueue_length\x18\x0f \x01(\x04\x12\x17\n\x0fpeers_connected\x18\x10 \x01(\r\x12\x11\n\tuptime_ms\x18\x11 \x01(\x03\x12\r\n\x05voter\x18\x12 \x01(\x08\x12\x0f\n\x07storage\x18\x13 \x01(\t\x12\x17\n\x0flog_first_index\x18\x14 \x01(\x04\x12\x11\n\tlog_bytes\x18\x15 \x01(\x04\x12\x1f\n\x17snapshot_bytes_received\x18\x16 \x01(\x04\x12\x1c\n\x14snapshot_bytes_total\x18\x17 \x01(\x04\x12\x14\n\x0cscrub_passes\x18\x18 \x01(\x04\"\'\n\x13GetStateHashRequest\x12\x10\n\x08position\x18\x01 \x01(\x04\"|\n\x14GetStateHashResponse\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x12\n\nchain_hash\x18\x02 \x01(\x0c\x12\r\n\x05\x66ound\x18\x03 \x01(\x08\x12\x12\n\nstate_hash\x18\x04 \x01(\x0c\x12\x1b\n\x13state_hash_position\x18\x05 \x01(\x04\">\n\x10\x45xportLogRequest\x12\x15\n\rfrom_position\x18\x01 \x01(\x04\x12\x13\n\x0bto_position\x18\x02 \x01(\x04\"a\n\x11\x45xportLogResponse\x12\x1b\n\x13previous_chain_hash\x18\x01 \x01(\x0c\x12/\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1e.kibubu.admin.v1.ExportedEntry\"}\n\rExportedEntry\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x14\n\x0ctimestamp_ns\x18\x02 \x01(\x03\x12\r\n\x05\x65ntry\x18\x03 \x01(\x0c\x12\x10\n\x08outcomes\x18\x04 \x01(\x0c\x12\x0f\n\x07\x65xpired\x18\x05 \x03(\x04\x12\x12\n\nchain_hash\x18\x06 \x01(\x0c\"3\n\x19TransferLeadershipRequest\x12\x16\n\x0etarget_node_id\x18\x01 \x01(\t\"D\n\x1aTransferLeadershipResponse\x12\x13\n\x0btransferred\x18\x01 \x01(\x08\x12\x11\n\tleader_id\x18\x02 \x01(\t\"\x0f\n\rVerifyRequest\"\x9e\x01\n\x0eVerifyResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x0f\n\x07\x62\x61tches\x18\x03 \x01(\x04\x12\x11\n\ttransfers\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63ounts\x18\x05 \x01(\x04\x12\x10\n\x08problems\x18\x06 \x03(\t\x12\x12\n\nchain_hash\x18\x07 \x01(\x0c\x12\x12\n\nstate_hash\x18\x08 \x01(\x0c\x32\xcf\x03\n\x0c\x41\x64minService\x12R\n\tGetStatus\x12!.kibubu.admin.v1.GetStatusRequest\x1a\".kibubu.admin.v1.GetStatusResponse\x12[\n\x0cGetStateHash\x12$.kibubu.admin.v1.GetStateHashRequest\x1a%.kibubu.admin.v1.GetStateHashResponse\x12I\n\x06Verify\x12\x1e.kibubu.admin.v1.VerifyRequest\x1a\x1f.kibubu.admin.v1.VerifyResponse\x12T\n\tExportLog\x12!.kibubu.admin.v1.ExportLogRequest\x1a\".kibubu.admin.v1.ExportLogResponse0\x01\x12m\n\x12TransferLeadership\x12*.kibubu.admin.v1.TransferLeadershipRequest\x1a+.kibubu.admin.v1.TransferLeadershipResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,21 +38,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATEHASHREQUEST']._serialized_start=621
   _globals['_GETSTATEHASHREQUEST']._serialized_end=660
   _globals['_GETSTATEHASHRESPONSE']._serialized_start=662
-  _globals['_GETSTATEHASHRESPONSE']._serialized_end=757
-  _globals['_EXPORTLOGREQUEST']._serialized_start=759
-  _globals['_EXPORTLOGREQUEST']._serialized_end=821
-  _globals['_EXPORTLOGRESPONSE']._serialized_start=823
-  _globals['_EXPORTLOGRESPONSE']._serialized_end=920
-  _globals['_EXPORTEDENTRY']._serialized_start=922
-  _globals['_EXPORTEDENTRY']._serialized_end=1047
-  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_start=1049
-  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_end=1100
-  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_start=1102
-  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_end=1170
-  _globals['_VERIFYREQUEST']._serialized_start=1172
-  _globals['_VERIFYREQUEST']._serialized_end=1187
-  _globals['_VERIFYRESPONSE']._serialized_start=1190
-  _globals['_VERIFYRESPONSE']._serialized_end=1348
-  _globals['_ADMINSERVICE']._serialized_start=1351
-  _globals['_ADMINSERVICE']._serialized_end=1814
+  _globals['_GETSTATEHASHRESPONSE']._serialized_end=786
+  _globals['_EXPORTLOGREQUEST']._serialized_start=788
+  _globals['_EXPORTLOGREQUEST']._serialized_end=850
+  _globals['_EXPORTLOGRESPONSE']._serialized_start=852
+  _globals['_EXPORTLOGRESPONSE']._serialized_end=949
+  _globals['_EXPORTEDENTRY']._serialized_start=951
+  _globals['_EXPORTEDENTRY']._serialized_end=1076
+  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_start=1078
+  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_end=1129
+  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_start=1131
+  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_end=1199
+  _globals['_VERIFYREQUEST']._serialized_start=1201
+  _globals['_VERIFYREQUEST']._serialized_end=1216
+  _globals['_VERIFYRESPONSE']._serialized_start=1219
+  _globals['_VERIFYRESPONSE']._serialized_end=1377
+  _globals['_ADMINSERVICE']._serialized_start=1380
+  _globals['_ADMINSERVICE']._serialized_end=1843
 # @@protoc_insertion_point(module_scope)

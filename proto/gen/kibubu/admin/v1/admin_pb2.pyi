@@ -156,11 +156,16 @@ class GetStateHashResponse(_message.Message):
     CHAIN_HASH_FIELD_NUMBER: _builtins.int
     FOUND_FIELD_NUMBER: _builtins.int
     STATE_HASH_FIELD_NUMBER: _builtins.int
+    STATE_HASH_POSITION_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     chain_hash: _builtins.bytes
     found: _builtins.bool
     state_hash: _builtins.bytes
-    """of all account rows, only when position is the applied one"""
+    """of all account rows and waiting transfers at state_hash_position"""
+    state_hash_position: _builtins.int
+    """The newest position up to this one whose state hash is there: the applied one, or one of the last 4,096 that are
+    divisible by 1,000 and were applied since the node started. 0 = none.
+    """
     def __init__(
         self,
         *,
@@ -168,10 +173,11 @@ class GetStateHashResponse(_message.Message):
         chain_hash: _builtins.bytes = ...,
         found: _builtins.bool = ...,
         state_hash: _builtins.bytes = ...,
+        state_hash_position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_hash", b"chain_hash", "found", b"found", "position", b"position", "state_hash", b"state_hash"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_hash", b"chain_hash", "found", b"found", "position", b"position", "state_hash", b"state_hash", "state_hash_position", b"state_hash_position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

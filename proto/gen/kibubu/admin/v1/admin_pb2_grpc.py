@@ -73,7 +73,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStateHash(self, request, context):
-        """The chain hash after a position, to compare nodes.
+        """The chain hash after a position, and the hash of the state where it is kept, to compare nodes while they run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

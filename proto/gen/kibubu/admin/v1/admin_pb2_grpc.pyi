@@ -35,7 +35,7 @@ class AdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     GetStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]
     GetStateHash: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStateHashRequest, _admin_pb2.GetStateHashResponse]
-    """The chain hash after a position, to compare nodes."""
+    """The chain hash after a position, and the hash of the state where it is kept, to compare nodes while they run."""
     Verify: _grpc.UnaryUnaryMultiCallable[_admin_pb2.VerifyRequest, _admin_pb2.VerifyResponse]
     """Recomputes every balance and the hash chain from the stored history."""
     ExportLog: _grpc.UnaryStreamMultiCallable[_admin_pb2.ExportLogRequest, _admin_pb2.ExportLogResponse]
@@ -50,7 +50,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]  # type: ignore[assignment]
     GetStateHash: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStateHashRequest, _admin_pb2.GetStateHashResponse]  # type: ignore[assignment]
-    """The chain hash after a position, to compare nodes."""
+    """The chain hash after a position, and the hash of the state where it is kept, to compare nodes while they run."""
     Verify: _aio.UnaryUnaryMultiCallable[_admin_pb2.VerifyRequest, _admin_pb2.VerifyResponse]  # type: ignore[assignment]
     """Recomputes every balance and the hash chain from the stored history."""
     ExportLog: _aio.UnaryStreamMultiCallable[_admin_pb2.ExportLogRequest, _admin_pb2.ExportLogResponse]  # type: ignore[assignment]
@@ -74,7 +74,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.GetStateHashRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetStateHashResponse, _abc.Awaitable[_admin_pb2.GetStateHashResponse]]:
-        """The chain hash after a position, to compare nodes."""
+        """The chain hash after a position, and the hash of the state where it is kept, to compare nodes while they run."""
 
     @_abc_1.abstractmethod
     def Verify(

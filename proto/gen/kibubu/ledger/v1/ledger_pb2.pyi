@@ -84,7 +84,7 @@ class Account(_message.Message):
     name: _builtins.str
     pin_is_set: _builtins.bool
     last_position: _builtins.int
-    """of its newest transfer, 0 = none"""
+    """of its newest transfer, 0 = none: the version of what is shown here"""
     @_builtins.property
     def handles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Handle]: ...
     def __init__(
@@ -381,6 +381,7 @@ class TransferResult(_message.Message):
     DEBIT_AVAILABLE_MINOR_FIELD_NUMBER: _builtins.int
     CREDIT_BALANCE_MINOR_FIELD_NUMBER: _builtins.int
     CREDIT_AVAILABLE_MINOR_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """Status"""
     status_name: _builtins.str
@@ -392,6 +393,8 @@ class TransferResult(_message.Message):
     debit_available_minor: _builtins.int
     credit_balance_minor: _builtins.int
     credit_available_minor: _builtins.int
+    term: _builtins.int
+    """of the leader under whom this was answered; 0 = of a stored transfer, which has none"""
     def __init__(
         self,
         *,
@@ -405,10 +408,11 @@ class TransferResult(_message.Message):
         debit_available_minor: _builtins.int = ...,
         credit_balance_minor: _builtins.int = ...,
         credit_available_minor: _builtins.int = ...,
+        term: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_available_minor", b"credit_available_minor", "credit_balance_minor", b"credit_balance_minor", "debit_available_minor", b"debit_available_minor", "debit_balance_minor", b"debit_balance_minor", "duplicate", b"duplicate", "offset", b"offset", "position", b"position", "status", b"status", "status_name", b"status_name", "timestamp_ns", b"timestamp_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_available_minor", b"credit_available_minor", "credit_balance_minor", b"credit_balance_minor", "debit_available_minor", b"debit_available_minor", "debit_balance_minor", b"debit_balance_minor", "duplicate", b"duplicate", "offset", b"offset", "position", b"position", "status", b"status", "status_name", b"status_name", "term", b"term", "timestamp_ns", b"timestamp_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -527,8 +531,11 @@ class LookupAccountsResponse(_message.Message):
     ACCOUNTS_FIELD_NUMBER: _builtins.int
     AS_OF_POSITION_FIELD_NUMBER: _builtins.int
     AS_OF_TIMESTAMP_NS_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
     as_of_position: _builtins.int
     as_of_timestamp_ns: _builtins.int
+    term: _builtins.int
+    """of the leader that answered; with stale_ok the newest that this node has heard of"""
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Account]:
         """in the order asked, numbers first; account_number 0 = not found"""
@@ -539,10 +546,11 @@ class LookupAccountsResponse(_message.Message):
         accounts: _abc.Iterable[Global___Account] | None = ...,
         as_of_position: _builtins.int = ...,
         as_of_timestamp_ns: _builtins.int = ...,
+        term: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "as_of_position", b"as_of_position", "as_of_timestamp_ns", b"as_of_timestamp_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "as_of_position", b"as_of_position", "as_of_timestamp_ns", b"as_of_timestamp_ns", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -604,8 +612,11 @@ class LookupTransfersResponse(_message.Message):
     TRANSFERS_FIELD_NUMBER: _builtins.int
     AS_OF_POSITION_FIELD_NUMBER: _builtins.int
     AS_OF_TIMESTAMP_NS_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
     as_of_position: _builtins.int
     as_of_timestamp_ns: _builtins.int
+    term: _builtins.int
+    """of the leader that answered; with stale_ok the newest that this node has heard of"""
     @_builtins.property
     def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredTransfer]: ...
     def __init__(
@@ -614,10 +625,11 @@ class LookupTransfersResponse(_message.Message):
         transfers: _abc.Iterable[Global___StoredTransfer] | None = ...,
         as_of_position: _builtins.int = ...,
         as_of_timestamp_ns: _builtins.int = ...,
+        term: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "as_of_timestamp_ns", b"as_of_timestamp_ns", "transfers", b"transfers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "as_of_timestamp_ns", b"as_of_timestamp_ns", "term", b"term", "transfers", b"transfers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -660,10 +672,13 @@ class GetStatementResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     AS_OF_POSITION_FIELD_NUMBER: _builtins.int
     AS_OF_TIMESTAMP_NS_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """empty = the end"""
     as_of_position: _builtins.int
     as_of_timestamp_ns: _builtins.int
+    term: _builtins.int
+    """of the leader that answered; with stale_ok the newest that this node has heard of"""
     @_builtins.property
     def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredTransfer]: ...
     def __init__(
@@ -673,10 +688,11 @@ class GetStatementResponse(_message.Message):
         next_page_token: _builtins.str = ...,
         as_of_position: _builtins.int = ...,
         as_of_timestamp_ns: _builtins.int = ...,
+        term: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "as_of_timestamp_ns", b"as_of_timestamp_ns", "next_page_token", b"next_page_token", "transfers", b"transfers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "as_of_timestamp_ns", b"as_of_timestamp_ns", "next_page_token", b"next_page_token", "term", b"term", "transfers", b"transfers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
