@@ -80,6 +80,7 @@ def _print_addresses(layout: Layout) -> None:
     click.echo(f"  Prometheus  {f'http://{layout.prometheus_address}' if has_prometheus else 'left out'}")
     click.echo(f"  state       {layout.home}")
     click.echo("  customers   Wanjiku 254712000001, Otieno 254712000002, Achieng 254712000003; PIN 2468")
+    click.echo("  agents      20001, 20002; till 123456, pay bill 888880; PIN 2468")
     click.echo("\nTry:")
     click.echo(
         f"  curl -s http://{layout.edge_address}/ussd/africastalking -d sessionId=s1 -d serviceCode='{SERVICE_CODE}' "

@@ -20,6 +20,7 @@ from cluster.vocabulary import (
 
 DEMO_PIN = "2468"
 OPENING_MINOR = 1_000_000  # KES 10,000.00
+FLOAT_MINOR = 10_000_000
 ISSUANCE = "KES/issuance"
 
 
@@ -43,19 +44,25 @@ SYSTEM_ACCOUNTS = (
     DemoAccount("Fees", "system", "KES/fees", AccountKind.FEE_REVENUE),
     DemoAccount("Excise duty", "system", "KES/excise", AccountKind.EXCISE_DUTY),
     DemoAccount("Airtime", "system", "KES/airtime", AccountKind.AIRTIME),
+    DemoAccount("Commissions paid", "system", "KES/commissions", AccountKind.OTHER, flags=0),
+    DemoAccount("Vouchers", "system", "KES/vouchers", AccountKind.SUSPENSE),
 )
 CUSTOMERS = tuple(
     DemoAccount(name, "msisdn", msisdn, AccountKind.CUSTOMER, pin=DEMO_PIN, opening_minor=OPENING_MINOR)
     for name, msisdn in (("Wanjiku", "254712000001"), ("Otieno", "254712000002"), ("Achieng", "254712000003"))
 )
 MERCHANTS = (
-    DemoAccount("Mama Mboga", "till", "123456", AccountKind.TILL),
-    DemoAccount("Kibubu Power", "paybill", "888880", AccountKind.PAYBILL),
+    DemoAccount("Mama Mboga", "till", "123456", AccountKind.TILL, pin=DEMO_PIN),
+    DemoAccount("Kibubu Power", "paybill", "888880", AccountKind.PAYBILL, pin=DEMO_PIN),
+)
+AGENTS = (
+    DemoAccount("Duka la Juma", "agent", "20001", AccountKind.AGENT, pin=DEMO_PIN, opening_minor=FLOAT_MINOR),
+    DemoAccount("Kioski cha Amina", "agent", "20002", AccountKind.AGENT, pin=DEMO_PIN, opening_minor=FLOAT_MINOR),
 )
 
 
 def seed(caller: Caller) -> None:
-    create_accounts(caller, [*SYSTEM_ACCOUNTS, *CUSTOMERS, *MERCHANTS])
+    create_accounts(caller, [*SYSTEM_ACCOUNTS, *CUSTOMERS, *MERCHANTS, *AGENTS])
 
 
 def create_accounts(caller: Caller, accounts: list[DemoAccount]) -> dict[str, int]:

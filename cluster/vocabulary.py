@@ -23,8 +23,11 @@ class AccountKind(IntEnum):
     CUSTOMER = 1
     TILL = 2
     PAYBILL = 3
+    AGENT = 4
     ISSUANCE = 5
     FEE_REVENUE = 6
     EXCISE_DUTY = 7
     AIRTIME = 8
+    LIQUIDITY = 9
+    SUSPENSE = 10
     OTHER = 11

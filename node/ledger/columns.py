@@ -55,4 +55,5 @@ class AccountKind(IntEnum):
 
 HANDLE_KEYS = ("msisdn", "till", "paybill", "agent", "walletid", "system")
 """Known handle keys; `system` names the operator's own accounts per ledger: KES/fees, KES/excise, KES/airtime,
-KES/issuance."""
+KES/issuance, KES/commissions (what agents are paid from: an expense, so without the flag that forbids an overdraft),
+KES/vouchers (money that waits for people without an account), KES/liquidity (what remittances come and go through)."""

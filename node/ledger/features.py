@@ -78,6 +78,8 @@ KEEP = np.array(_KEEP, dtype=np.int64)
 HOUR_NS = 3_600_000_000_000
 UTC_OFFSET_H = 3  # of the hour features only
 FEE, EXCISE, COMMISSION = int(TransferCode.FEE), int(TransferCode.EXCISE_DUTY), int(TransferCode.COMMISSION)
+PAYEE_FEE, REVERSAL = int(TransferCode.PAYEE_FEE), int(TransferCode.REVERSAL)
+FEE_BACK, EXCISE_BACK = int(TransferCode.FEE_RETURNED), int(TransferCode.EXCISE_RETURNED)
 ISSUE, AIRTIME = int(TransferCode.ISSUE), int(TransferCode.AIRTIME)
 LEDGER, KIND, FLAGS, CREATED = int(Column.LEDGER), int(Column.KIND), int(Column.FLAGS), int(Column.CREATED_NS)
 D_POSTED, C_POSTED = int(Column.DEBITS_POSTED), int(Column.CREDITS_POSTED)
@@ -147,8 +149,9 @@ def _hour(now_ns: int) -> int:
 
 @njit
 def update(columns: Any, debit_row: int, credit_row: int, amount_minor: int, code: int, timestamp_ns: int) -> None:
-    """Note one transfer that moves or reserves money. Fees, duties and commissions are not what a person did."""
-    if code in (FEE, EXCISE, COMMISSION):
+    """Note one transfer that moves or reserves money. Fees, duties, commissions and what takes a payment back are not
+    what a person did."""
+    if code in (FEE, EXCISE, COMMISSION, PAYEE_FEE, REVERSAL, FEE_BACK, EXCISE_BACK):
         return
     note(columns[debit_row], columns[credit_row], debit_row, credit_row, amount_minor, code, timestamp_ns)
 

@@ -102,7 +102,7 @@ PAYMENT = np.dtype(
         ("reason_1", "u1"),  #          feature number + 1 of the strongest reasons, 0 = none
         ("reason_2", "u1"),
         ("reason_3", "u1"),
-        ("flags", "u1"),
+        ("signer", "u1"),  #          whose PIN: 0 the payer's, 1 the payee's, 2 nobody's
         ("tariff_version", "<u4"),  # word 11  effective date as yyyymmdd
         ("ledger", "<u4"),
         ("reference", "V20"),  # words 12..14.5  bill account reference, UTF-8, NUL padded

@@ -208,6 +208,9 @@ class LedgerState:
 
     def _apply_verdicts(self, entry: Entry) -> list[int]:
         payers = entry.payments["payer_account"].astype(np.int64)
+        of_payees = entry.payments["signer"] == 1
+        if of_payees.any():
+            payers[of_payees] = entry.payments["payee_account"][of_payees].astype(np.int64)
         verdicts, tries = entry.payments["pin_verdict"].astype(np.int64), np.zeros(len(payers), dtype=np.int64)
         self._apply_verdicts_to(self.columns, self.accounts_total, payers, verdicts, self.dirty, tries)
         told: list[int] = tries.tolist()

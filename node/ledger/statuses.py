@@ -120,6 +120,42 @@ class PaymentStatus(IntEnum):
     HELD_FOR_REVIEW = 22  # the money is reserved; an analyst posts or voids it
     REFUSED_BY_LEDGER = 23  # a leg broke another rule: see its transfer status
     TARIFF_MISSING = 24  # the operator has no tariff for this kind, currency and day
+    # agents and merchants (50)
+    PAYER_IS_NO_AGENT = 50
+    PAYER_IS_NO_MERCHANT = 51
+    AGENT_HAS_NOT_ENOUGH_FLOAT = 52
+    OPERATOR_ACCOUNT_MISSING = 53  # an account of the operator that this kind needs: see columns.HANDLE_KEYS
+    # reversals and refunds (54)
+    ORIGINAL_NOT_FOUND = 54
+    ORIGINAL_IS_NOT_REVERSIBLE = 55  # its kind cannot be reversed, or its money has not moved
+    PAYER_IS_NO_PARTY_OF_THE_ORIGINAL = 56
+    REVERSAL_WINDOW_IS_OVER = 57
+    REVERSALS_EXCEED_ORIGINAL = 58  # what was reversed before and this together are more than the original
+    RECEIVER_HAS_NOT_THE_MONEY = 59
+    ANOTHER_REVERSAL_CAME_BETWEEN = 60  # ask for another with a new id
+    REVERSAL_IS_RESERVED = 61  # the receiver's money is reserved: the receiver or an operator posts it, or it ends
+    # vouchers (62)
+    PAYEE_IS_REGISTERED = 62
+    VOUCHER_WAITS = 63  # the money is reserved until the voucher is redeemed, or goes back
+    VOUCHER_NOT_FOUND = 64
+    VOUCHER_SECRET_WRONG = 65
+    VOUCHER_LOCKED = 66  # too many wrong secrets
+    VOUCHER_ALREADY_REDEEMED = 67
+    VOUCHER_EXPIRED = 68
+    # requests to pay (69)
+    REQUEST_NOT_FOUND = 69
+    REQUEST_EXPIRED = 70
+    REQUEST_WAS_DECLINED = 71
+    REQUEST_ALREADY_PAID = 72
+    PAYMENT_DIFFERS_FROM_REQUEST = 73
+    # providers (74)
+    PROVIDER_HAS_NOT_ANSWERED = 74  # the money is reserved; posted or voided when the provider answers
+    PROVIDER_REFUSED = 75
+    # remittances (76)
+    QUOTE_MALFORMED = 76  # not one that this operator gave for this very payment
+    QUOTE_HAS_EXPIRED = 77
+    RATE_MISSING = 78
+    AMOUNT_TOO_SMALL_TO_CONVERT = 79
 
 
 class PaymentKind(IntEnum):
@@ -128,6 +164,16 @@ class PaymentKind(IntEnum):
     PAY_BILL = 3
     BUY_AIRTIME = 4
     CHECK_BALANCE = 5  # no money moves; counted PIN tries only
+    SEND_TO_UNREGISTERED = 6
+    CASH_IN = 7
+    CASH_OUT = 8
+    AGENT_FLOAT = 9
+    MERCHANT_PAYOUT = 10
+    REDEEM_VOUCHER = 11
+    REVERSAL = 12
+    REFUND = 13
+    REMITTANCE = 14
+    PAY_REQUEST = 15
 
 
 class TransferCode(IntEnum):
@@ -140,6 +186,15 @@ class TransferCode(IntEnum):
     COMMISSION = 5
     AIRTIME = 6
     VERDICT = 7  # an analyst posts or voids what was held; the narrative says who
+    PAYEE_FEE = 8  # the payee's share of the charge, out of the amount
+    REVERSAL = 9  # of another payment, whose id is the narrative in hex
+    FEE_RETURNED = 10
+    EXCISE_RETURNED = 11
+    VOUCHER = 12  # waits with the operator for somebody without an account
+    VOUCHER_END = 13  # posts or voids what the voucher reserved
+    REVERSAL_END = 14  # posts or voids what a reversal reserved; the narrative says who
+    PROVIDER_END = 15  # posts or voids what a purchase reserved, as the provider answered
+    CONVERTED = 16  # the other currency's side of a remittance
 
 
 class PinVerdict(IntEnum):

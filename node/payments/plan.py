@@ -1,20 +1,23 @@
-"""A payment as linked transfers: principal, fee, excise duty, all or none. Pure: facts come in, packed records out."""
+"""A payment as linked transfers: principal, fee, excise duty, commission, all or none. Pure: facts come in, packed
+records out."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.ledger.records import TransferFlag, leg_id, split_id
-from node.ledger.statuses import FraudDecision, PaymentKind, PaymentStatus, PinVerdict, TransferCode
+from node.ledger.statuses import FraudDecision, PaymentStatus, PinVerdict, TransferCode
+from node.payments.kinds import KindTerms
 from node.payments.tariffs import Fee
 
 HOLD_TIMEOUT_S = 24 * 3_600  # a held payment that nobody decides ends by itself
 REFERENCE_BYTES_MAX = 20
 _LINKED, _PENDING = int(TransferFlag.LINKED), int(TransferFlag.PENDING)
-_PRINCIPAL, _AIRTIME = int(TransferCode.PRINCIPAL), int(TransferCode.AIRTIME)
 _FEE, _EXCISE_DUTY = int(TransferCode.FEE), int(TransferCode.EXCISE_DUTY)
+_PAYEE_FEE, _COMMISSION = int(TransferCode.PAYEE_FEE), int(TransferCode.COMMISSION)
 VERDICT_LEG = 8  # the ids of a verdict's transfers begin here: one verdict a payment, for the second finds the id used
 _TRANSFER = struct.Struct("<QQQQqQQQQQIIHHI32s")  # the layout of records.TRANSFER
 _PAYMENT = struct.Struct("<QQQQqqqQIHHHBBIIBBBBII20s12x")  # the layout of records.PAYMENT
@@ -27,6 +30,24 @@ class Parties:
     fees: int  # the operator's revenue account of this currency
     excise: int  # the operator's account for excise duty
     ledger: int
+    commissions: int = 0  # the account that the operator pays agents from
+    agent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One transfer of a payment that has other legs than principal, fee and duty."""
+
+    debit: int
+    credit: int
+    amount_minor: int
+    code: TransferCode
+    ledger: int
+    timeout_s: int = 0  # more than 0 = reserve for so long instead of moving
+    ends: int = 0  # the id of a pending transfer
+    end: TransferFlag = TransferFlag.POST  # ... and how it ends
+    transfer_id: int = 0  # 0 = the payment's own, by its place among the legs
+    narrative: bytes = b""  # at most 32 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +55,7 @@ class Decided:
     """All that a payment's record says besides the parties."""
 
     payment_id: int
-    kind: PaymentKind
+    terms: KindTerms
     amount_minor: int
     fee: Fee
     content_hash: int
@@ -54,27 +75,58 @@ def content_hash(kind: int, payer: str, payee: str, amount_minor: int, currency:
     return int.from_bytes(hashlib.blake2b(parts.encode(), digest_size=8).digest(), "little")
 
 
-def pack_legs(decided: Decided, parties: Parties, *, hold: bool) -> bytes:
-    """Principal to the payee, net fee to revenue, duty to the tax account; a hold reserves instead of moving."""
-    fee_minor, excise_minor = decided.fee.fee_minor, decided.fee.excise_minor
-    code = _AIRTIME if decided.kind is PaymentKind.BUY_AIRTIME else _PRINCIPAL
-    legs = [(parties.payee, decided.amount_minor, code)]
-    if fee_minor > excise_minor:
-        legs.append((parties.fees, fee_minor - excise_minor, _FEE))
+def pack_legs(decided: Decided, parties: Parties, *, hold_s: int = 0) -> bytes:
+    """Principal to the payee, net fee to revenue, the payee's share of the charge out of the amount, duty to the tax
+    account, the agent's commission from the operator. hold_s: reserve for so many seconds instead of moving."""
+    fee, payer = decided.fee, parties.payer
+    excise_minor, payee_net_minor = fee.excise_minor, fee.payee_fee_minor - fee.payee_excise_minor
+    legs: list[tuple[int, int, int, int]] = [
+        (payer, parties.payee, decided.amount_minor - fee.payee_fee_minor, decided.terms.code)
+    ]
+    if fee.fee_minor > excise_minor:
+        legs.append((payer, parties.fees, fee.fee_minor - excise_minor, _FEE))
+    if payee_net_minor:
+        legs.append((payer, parties.fees, payee_net_minor, _PAYEE_FEE))
+    excise_minor += fee.payee_excise_minor
     if excise_minor:
-        legs.append((parties.excise, excise_minor, _EXCISE_DUTY))
-    flags, timeout_s = (_PENDING, HOLD_TIMEOUT_S) if hold else (0, 0)
-    payer, ledger, reference = parties.payer, parties.ledger, decided.reference
+        legs.append((payer, parties.excise, excise_minor, _EXCISE_DUTY))
+    if fee.commission_minor:
+        legs.append((parties.commissions, parties.agent, fee.commission_minor, _COMMISSION))
+    flags = _PENDING if hold_s else 0
+    ledger, reference = parties.ledger, decided.reference
     group_lo, group_hi = split_id(decided.payment_id)
     last = len(legs) - 1
     packed = b""
-    for number, (payee, amount_minor, leg_code) in enumerate(legs):
+    for number, (debit, credit, amount_minor, code) in enumerate(legs):
         id_lo, id_hi = split_id(leg_id(decided.payment_id, number))
         packed += _TRANSFER.pack(
-            id_lo, id_hi, payer, payee, amount_minor, 0, 0, group_lo, group_hi, 0,
-            timeout_s, ledger, leg_code, flags | _LINKED if number < last else flags, 0, reference,
+            id_lo, id_hi, debit, credit, amount_minor, 0, 0, group_lo, group_hi, 0,
+            hold_s, ledger, code, flags | _LINKED if number < last else flags, 0, reference,
         )  # fmt: skip
     return packed
+
+
+def pack_chain(payment_id: int, legs: Sequence[Leg]) -> bytes:
+    """Legs of any shape as one linked chain."""
+    group_lo, group_hi = split_id(payment_id)
+    packed = []
+    for number, leg in enumerate(legs):
+        id_lo, id_hi = split_id(leg.transfer_id or leg_id(payment_id, number))
+        pending_lo, pending_hi = split_id(leg.ends)
+        flags = int(leg.end) if leg.ends else _PENDING if leg.timeout_s else 0
+        record = _TRANSFER.pack(
+            id_lo, id_hi, leg.debit, leg.credit, leg.amount_minor, pending_lo, pending_hi, group_lo, group_hi, 0,
+            leg.timeout_s, leg.ledger, leg.code, flags | (_LINKED if number + 1 < len(legs) else 0), 0, leg.narrative,
+        )  # fmt: skip
+        packed.append(record)
+    return b"".join(packed)
+
+
+def derived_id(payment_id: int, purpose: str, number: int = 0) -> int:
+    """An id that follows from a payment's, for transfers that may exist once for each number: the ledger itself refuses
+    a second one."""
+    content = f"{purpose}\x1f{payment_id:032x}\x1f{number}"
+    return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=16).digest(), "big")
 
 
 def pack_verdict(payment_id: int, legs: int, analyst: bytes, *, release: bool) -> bytes:
@@ -100,7 +152,7 @@ def pack_payment(decided: Decided, parties: Parties, first_transfer: int, legs: 
     reasons = (*decided.reasons, 0, 0, 0)[:3]
     return _PAYMENT.pack(
         id_lo, id_hi, parties.payer, parties.payee, decided.amount_minor, decided.fee.fee_minor,
-        decided.fee.excise_minor, decided.content_hash, first_transfer, decided.kind, legs, decided.status,
-        decided.decision, decided.pin_verdict, decided.score_ppm, decided.model_version, *reasons, 0,
+        decided.fee.excise_minor, decided.content_hash, first_transfer, decided.terms.kind, legs, decided.status,
+        decided.decision, decided.pin_verdict, decided.score_ppm, decided.model_version, *reasons, decided.terms.signer,
         decided.tariff_version, parties.ledger, decided.reference,
     )  # fmt: skip

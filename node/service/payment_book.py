@@ -12,26 +12,21 @@ from typing import Any
 from kibubu.payments.v1 import payments_pb2
 
 from node.ledger.columns import Column
-from node.ledger.records import TRANSFER
-from node.ledger.statuses import PaymentKind, PaymentStatus
-from node.payments.msisdn import MsisdnError, normalise
+from node.ledger.records import TRANSFER, Records
+from node.ledger.statuses import PaymentKind, PaymentStatus, TransferCode
+from node.payments.gsma import gsma_error
+from node.payments.kinds import CHECK_BALANCE, KINDS, Agent, KindTerms
 from node.payments.pin_tries import PIN_TRIES_MAX
-from node.payments.plan import Decided, Parties, content_hash, pack_legs, pack_payment
+from node.payments.plan import Decided, Parties, content_hash, pack_chain, pack_legs, pack_payment
 from node.payments.tariffs import Tariffs
 from node.service.fraud_rules import Listed
-from node.service.limits import HANDLES_REMEMBERED_MAX, NAMES_REMEMBERED_MAX, REFERENCE_BYTES_MAX
+from node.service.limits import REFERENCE_BYTES_MAX
 from node.service.payment_drafts import Draft
 from node.service.payment_outcomes import Legs, judge_by_legs, model_name, refusal
+from node.service.payment_parties import PaymentParties, normalised
 from node.service.payment_rules import PaymentRules
 from node.storage.ledger_store import LedgerStore, StoredPayment
 
-_MONEY_KINDS = {
-    payments_pb2.PAYMENT_KIND_SEND_MONEY: PaymentKind.SEND_MONEY,
-    payments_pb2.PAYMENT_KIND_PAY_TILL: PaymentKind.PAY_TILL,
-    payments_pb2.PAYMENT_KIND_PAY_BILL: PaymentKind.PAY_BILL,
-    payments_pb2.PAYMENT_KIND_BUY_AIRTIME: PaymentKind.BUY_AIRTIME,
-}
-_HANDLE_KEY = {PaymentKind.SEND_MONEY: "msisdn", PaymentKind.PAY_TILL: "till", PaymentKind.PAY_BILL: "paybill"}
 # Refusals that the same request meets again whatever happens in between: there is nothing to remember about them.
 _OF_THE_REQUEST_ALONE = frozenset(
     {
@@ -50,12 +45,9 @@ class PaymentBook:
     ) -> None:
         self._store = store
         self._tariffs = tariffs
-        self._rules = PaymentRules(tariffs, pin_key)
-        self._operators: dict[int, tuple[int, int]] = {}  # ledger -> accounts of fees and of excise duty
+        self.parties = PaymentParties(store, tariffs)
+        self._rules = PaymentRules(tariffs, pin_key, self.parties.can_pay_agents)
         self._time_ns = time_ns
-        self._names: dict[int, str] = {}  # of payees, for as long as no profile has changed
-        self._names_version = -1
-        self._handles: dict[tuple[int, str, str], int] = {}  # a handle never leaves its account, so this stays true
 
     @property
     def columns(self) -> Any:
@@ -65,44 +57,53 @@ class PaymentBook:
 
     def draft(self, payment_id: int, request: payments_pb2.Payment) -> Draft | PaymentStatus:
         """A status instead of a draft where no account could be charged with remembering the refusal."""
-        kind = _MONEY_KINDS.get(request.kind)
+        terms = KINDS.get(request.kind)
         if payment_id == 0:
             return PaymentStatus.PAYMENT_ID_MUST_NOT_BE_ZERO
-        if kind is None:
+        if terms is None:
             return PaymentStatus.KIND_UNKNOWN
         ledger = self._tariffs.ledger_of(request.currency)
         if not ledger:
             return PaymentStatus.CURRENCY_DIFFERS
-        payer = _normalised(request.payer_msisdn)
-        payer_account = self._account(ledger, "msisdn", payer)
+        payer, payer_account = self._payer(ledger, terms, request)
         if not payer_account:
             return PaymentStatus.PAYER_NOT_FOUND
-        by_number = kind in (PaymentKind.SEND_MONEY, PaymentKind.BUY_AIRTIME)
-        payee = _normalised(request.payee) if by_number else request.payee
-        reference = payee if kind is PaymentKind.BUY_AIRTIME else request.reference
+        payee = normalised(request.payee) if terms.payee_is_number else request.payee
+        payee_account = self.parties.payee(ledger, terms, payee)
+        reference = payee if terms.reference_is_payee else request.reference
         draft = Draft(
             payment_id=payment_id,
-            kind=kind,
+            terms=terms,
             ledger=ledger,
             payer_account=payer_account,
-            payee_account=self._payee_account(ledger, kind, payee, request.currency),
+            payee_account=payee_account,
             amount_minor=request.amount_minor,
             reference=reference.encode()[:REFERENCE_BYTES_MAX],
             content_hash=content_hash(
-                kind, payer, payee or request.payee, request.amount_minor, request.currency, request.reference
+                terms.kind, payer, payee or request.payee, request.amount_minor, request.currency, request.reference
             ),
+            signer_account=payer_account,
         )
         if request.amount_minor <= 0:
             draft.refuse(PaymentStatus.AMOUNT_MUST_BE_POSITIVE)
             draft.amount_minor = 0
-        if not _reference_is_well_formed(kind, request.reference):
+        if not _reference_is_well_formed(terms, request.reference):
             draft.refuse(PaymentStatus.REFERENCE_MALFORMED)
-        if not draft.payee_account:
+        if not payee_account:
             draft.refuse(PaymentStatus.PAYEE_NOT_FOUND)
-        if draft.payee_account == payer_account:
+        if payee_account == payer_account:
             draft.refuse(PaymentStatus.PAYER_IS_PAYEE)
-        draft.payee_name = payee if kind is PaymentKind.BUY_AIRTIME else self.name_of(draft.payee_account)
+        if terms.payer_kinds and self.parties.kind_of(payer_account) not in terms.payer_kinds:
+            draft.refuse(terms.not_of_payer_kind)
+        draft.payee_name = payee if terms.reference_is_payee else self.parties.name_of(payee_account)
         return draft
+
+    def _payer(self, ledger: int, terms: KindTerms, request: payments_pb2.Payment) -> tuple[str, int]:
+        """As the request names the payer, and the account."""
+        if terms.payer_keys and request.payer:
+            return request.payer, self.parties.by_keys(ledger, terms.payer_keys, request.payer)
+        payer = normalised(request.payer_msisdn)
+        return payer, self.parties.account(ledger, "msisdn", payer)
 
     def balance_draft(self, request_id: int, msisdn: str, currency: str) -> Draft | PaymentStatus:
         if request_id == 0:
@@ -110,52 +111,18 @@ class PaymentBook:
         ledger = self._tariffs.ledger_of(currency)
         if not ledger:
             return PaymentStatus.CURRENCY_DIFFERS
-        payer = _normalised(msisdn)
-        account = self._account(ledger, "msisdn", payer)
+        payer = normalised(msisdn)
+        account = self.parties.account(ledger, "msisdn", payer)
         if not account:
             return PaymentStatus.PAYER_NOT_FOUND
-        kind = PaymentKind.CHECK_BALANCE
-        return Draft(request_id, kind, ledger, account, 0, 0, b"", content_hash(kind, payer, "", 0, currency, ""))
-
-    def _account(self, ledger: int, key: str, value: str) -> int:
-        if not value:
-            return 0
-        handle = (ledger, key, value)
-        number = self._handles.get(handle, 0)
-        if not number:
-            number = self._store.account_by_handle(ledger, key, value)
-            if number:
-                if len(self._handles) >= HANDLES_REMEMBERED_MAX:
-                    self._handles.clear()
-                self._handles[handle] = number
-        return number
+        content = content_hash(CHECK_BALANCE.kind, payer, "", 0, currency, "")
+        return Draft(request_id, CHECK_BALANCE, ledger, account, 0, 0, b"", content, account)
 
     def listed(self, lists: Sequence[Listed]) -> dict[int, list[Listed]]:
-        """The entries of lists by account, in every currency that has a tariff."""
-        found: dict[int, list[Listed]] = {}
-        for entry in lists:
-            for ledger in self._tariffs.ledgers:
-                account = self._account(ledger, "msisdn", entry.msisdn)
-                if account:
-                    found.setdefault(account, []).append(entry)
-        return found
-
-    def _payee_account(self, ledger: int, kind: PaymentKind, payee: str, currency: str) -> int:
-        if kind is PaymentKind.BUY_AIRTIME:
-            return self._account(ledger, "system", f"{currency}/airtime") if payee else 0
-        return self._account(ledger, _HANDLE_KEY[kind], payee)
+        return self.parties.listed(lists)
 
     def name_of(self, account: int) -> str:
-        if not account:
-            return ""
-        if self._names_version != self._store.profiles_version or len(self._names) >= NAMES_REMEMBERED_MAX:
-            self._names_version = self._store.profiles_version
-            self._names.clear()
-        name = self._names.get(account)
-        if name is None:
-            profile = self._store.profile(account)
-            name = self._names[account] = profile.name if profile is not None else ""
-        return name
+        return self.parties.name_of(account)
 
     def check_all(self, asks: Sequence[tuple[Draft, str]], now_ns: int) -> None:
         """See PaymentRules.check_all: `asks` are drafts with the PINs that came with them."""
@@ -173,7 +140,7 @@ class PaymentBook:
         parties = self._parties(draft)
         decided = Decided(
             payment_id=draft.payment_id,
-            kind=draft.kind,
+            terms=draft.terms,
             amount_minor=draft.amount_minor,
             fee=draft.fee,
             content_hash=draft.content_hash,
@@ -186,24 +153,26 @@ class PaymentBook:
             tariff_version=draft.tariff_version,
             reference=draft.reference,
         )
-        legs = pack_legs(decided, parties, hold=draft.hold) if draft.moves_money else b""
+        if not draft.moves_money:
+            legs = b""
+        elif draft.special is not None and draft.special.legs:
+            legs = pack_chain(draft.payment_id, draft.special.legs)
+        else:
+            legs = pack_legs(decided, parties, hold_s=draft.reserves_s)
         first, count = len(transfers) // TRANSFER.itemsize, len(legs) // TRANSFER.itemsize
         records += pack_payment(decided, parties, first, count)
         transfers += legs
         return slice(first, first + count)
 
     def _parties(self, draft: Draft) -> Parties:
-        fees = excise = 0
-        if draft.fee.fee_minor:
-            fees, excise = self._operators.get(draft.ledger) or self._find_operators(draft.ledger)
-        return Parties(draft.payer_account, draft.payee_account, fees, excise, draft.ledger)
-
-    def _find_operators(self, ledger: int) -> tuple[int, int]:
-        currency = self._tariffs.currency_of(ledger)
-        fees, excise = (self._account(ledger, "system", f"{currency}/{name}") for name in ("fees", "excise"))
-        if fees and excise:
-            self._operators[ledger] = fees, excise
-        return fees, excise
+        fee = draft.fee
+        fees = excise = commissions = agent = 0
+        if fee.fee_minor or fee.payee_fee_minor:
+            fees, excise = self.parties.operators(draft.ledger)
+        if fee.commission_minor:
+            commissions = self.parties.system(draft.ledger, "commissions")
+            agent = draft.payer_account if draft.terms.agent is Agent.PAYER else draft.payee_account
+        return Parties(draft.payer_account, draft.payee_account, fees, excise, draft.ledger, commissions, agent)
 
     # --- outcomes -----------------------------------------------------------------------------------------------------
 
@@ -220,21 +189,25 @@ class PaymentBook:
 
     def _of_stored(self, stored: StoredPayment) -> payments_pb2.Outcome:
         record = stored.record
-        kind, payee_account = int(record["kind"]), int(record["payee_account"])
-        is_airtime = kind == PaymentKind.BUY_AIRTIME
+        terms = KINDS.get(int(record["kind"]), CHECK_BALANCE)
+        payee_account = int(record["payee_account"])
         outcome = payments_pb2.Outcome(
             position=stored.position,
             timestamp_ns=stored.timestamp_ns,
             amount_minor=int(record["amount_minor"]),
             fee_minor=int(record["fee_minor"]),
             excise_minor=int(record["excise_minor"]),
-            payee_name=_text(record["reference"]) if is_airtime else self.name_of(payee_account),
+            payee_name=_text(record["reference"]) if terms.reference_is_payee else self.name_of(payee_account),
             decision=int(record["decision"]),
             score_ppm=int(record["score_ppm"]),
             model_version=model_name(int(record["model_version"])),
-            pin_tries_left=self._tries_left(int(record["payer_account"])),
+            pin_tries_left=self._tries_left(payee_account if terms.signer else int(record["payer_account"])),
         )
-        judge_by_legs(outcome, PaymentStatus(int(record["status"])), Legs.of(stored.legs), slice(0, len(stored.legs)))
+        if len(stored.legs):
+            outcome.commission_minor = _sum_minor(stored.transfers, TransferCode.COMMISSION)
+            outcome.payee_fee_minor = _payee_fee_minor(stored.transfers, outcome.excise_minor, terms)
+        parts = slice(0, len(stored.legs))
+        judge_by_legs(outcome, PaymentStatus(int(record["status"])), Legs.of(stored.legs), parts, terms)
         return outcome
 
     def _tries_left(self, account: int) -> int:
@@ -245,31 +218,29 @@ class PaymentBook:
         if stored is None:
             return payments_pb2.LookupPaymentResponse(found=False)
         record = stored.record
-        kind = int(record["kind"])
-        is_airtime, reference = kind == PaymentKind.BUY_AIRTIME, _text(record["reference"])
-        key = _HANDLE_KEY.get(PaymentKind(kind), "")
+        kind, payer_account = int(record["kind"]), int(record["payer_account"])
+        terms, reference = KINDS.get(kind), _text(record["reference"])
+        to_number = terms is not None and terms.reference_is_payee
+        payee_key = terms.payee_key if terms is not None else ""
         payment = payments_pb2.Payment(
             payment_id=payment_id.to_bytes(16, "big"),
-            kind=kind if kind in _MONEY_KINDS else 0,  # type: ignore[arg-type]
-            payer_msisdn=self._handle_of(int(record["payer_account"]), "msisdn"),
-            payee=reference if is_airtime else self._handle_of(int(record["payee_account"]), key),
+            kind=kind if terms is not None else 0,  # type: ignore[arg-type]
+            payer_msisdn=self.parties.handle_of(payer_account, "msisdn"),
+            payer=self.parties.handle_of(payer_account, *terms.payer_keys) if terms is not None else "",
+            payee=reference if to_number else self.parties.handle_of(int(record["payee_account"]), payee_key),
             amount_minor=int(record["amount_minor"]),
             currency=self._tariffs.currency_of(int(record["ledger"])),
-            reference="" if is_airtime else reference,
+            reference="" if to_number else reference,
         )
         return payments_pb2.LookupPaymentResponse(found=True, payment=payment, outcome=self._of_stored(stored))
-
-    def _handle_of(self, account: int, key: str) -> str:
-        profile = self._store.profile(account) if account else None
-        handles = profile.handles if profile is not None else ()
-        return next((value for name, value in handles if name == key), "")
 
     def quote(self, request: payments_pb2.Payment) -> payments_pb2.QuotePaymentResponse:
         """What MakePayment would find before the PIN; the id does not matter."""
         draft = self.draft(1, request)
         if isinstance(draft, PaymentStatus):
-            return payments_pb2.QuotePaymentResponse(status=draft, status_name=draft.name.lower())
+            return _quote_refused(draft)
         self._rules.quote(self._store.columns, draft, self._time_ns())
+        error = gsma_error(draft.status)
         return payments_pb2.QuotePaymentResponse(
             status=draft.status,
             status_name=draft.status.name.lower(),
@@ -278,22 +249,38 @@ class PaymentBook:
             excise_minor=draft.fee.excise_minor,
             tariff_version=draft.tariff_version,
             payer_name=self.name_of(draft.payer_account),
+            gsma_category=error.category,
+            gsma_code=error.code,
+            commission_minor=draft.fee.commission_minor,
+            payee_fee_minor=draft.fee.payee_fee_minor,
         )
 
 
-def _normalised(msisdn: str) -> str:
-    try:
-        return normalise(msisdn)
-    except MsisdnError:
-        return ""
+def _quote_refused(status: PaymentStatus) -> payments_pb2.QuotePaymentResponse:
+    error = gsma_error(status)
+    return payments_pb2.QuotePaymentResponse(
+        status=status, status_name=status.name.lower(), gsma_category=error.category, gsma_code=error.code
+    )
 
 
-def _reference_is_well_formed(kind: PaymentKind, reference: str) -> bool:
-    if kind is PaymentKind.BUY_AIRTIME:
+def _reference_is_well_formed(terms: KindTerms, reference: str) -> bool:
+    if terms.reference_is_payee:
         return not reference
-    if kind is PaymentKind.PAY_BILL and not reference.strip():
+    if terms.reference_needed and not reference.strip():
         return False
     return len(reference.encode()) <= REFERENCE_BYTES_MAX and all(letter.isprintable() for letter in reference)
+
+
+def _sum_minor(transfers: Records, code: TransferCode) -> int:
+    return int(transfers["amount_minor"][transfers["code"] == code].sum())
+
+
+def _payee_fee_minor(transfers: Records, excise_minor: int, terms: KindTerms) -> int:
+    """The duty leg holds the payer's and the payee's."""
+    if terms.kind not in (PaymentKind.PAY_BILL, PaymentKind.PAY_TILL):
+        return 0
+    excise_of_both = _sum_minor(transfers, TransferCode.EXCISE_DUTY)
+    return _sum_minor(transfers, TransferCode.PAYEE_FEE) + excise_of_both - excise_minor
 
 
 def _text(packed: Any) -> str:

@@ -98,7 +98,7 @@ class PaymentDesk:
         self._time_ns = time_ns
         self._loop = asyncio.get_running_loop()
         self._by_id: dict[int, _Job] = {}
-        self._busy: dict[int, deque[_Job]] = {}  # payer account -> who waits behind the payment being decided
+        self._busy: dict[int, deque[_Job]] = {}  # signer's account -> who waits behind the payment being decided
         self._ready: deque[_Job] = deque()
         self._in_flight: dict[int, list[Draft]] = {}  # scored and not yet applied, as the next scores must see them
         self._rounds = 0
@@ -150,12 +150,12 @@ class PaymentDesk:
         self._enqueue(_Job(draft, pin, [(call, index)]))
 
     def _enqueue(self, job: _Job) -> None:
-        waiting = self._busy.get(job.draft.payer_account)
+        waiting = self._busy.get(job.draft.signer_account)
         if waiting is None:
-            self._busy[job.draft.payer_account] = deque()
+            self._busy[job.draft.signer_account] = deque()
             self._ready.append(job)
         elif len(waiting) >= WAITING_PER_ACCOUNT_MAX:
-            raise QueueFullError("too many payments of this payer wait; nothing was applied")
+            raise QueueFullError("too many payments under this PIN wait; nothing was applied")
         else:
             waiting.append(job)
         self._by_id[job.draft.payment_id] = job
@@ -195,16 +195,16 @@ class PaymentDesk:
 
     def _release(self, job: _Job) -> None:
         del self._by_id[job.draft.payment_id]
-        waiting = self._busy[job.draft.payer_account]
+        waiting = self._busy[job.draft.signer_account]
         if waiting:
             self._ready.append(waiting.popleft())
         else:
-            del self._busy[job.draft.payer_account]
+            del self._busy[job.draft.signer_account]
 
     async def _decide_round(self, jobs: list[_Job]) -> Sequence[payments_pb2.Outcome]:
         now_ns = self._time_ns()
         self._book.check_all([(job.draft, job.pin) for job in jobs], now_ns)
-        scorable = [job.draft for job in jobs if job.draft.moves_money]
+        scorable = [job.draft for job in jobs if job.draft.terms.scored_as and job.draft.moves_money]
         if scorable:
             await self._score(scorable, now_ns)
         self._in_flight[id(jobs)] = scorable
@@ -221,7 +221,14 @@ class PaymentDesk:
         if logged:
             # Without a limit: an account stays busy until its verdict is applied or surely lost, so that no further
             # PIN is compared against a count that is still on its way.
-            applied = await self._admission.submit(payments=records, transfers=bytes(transfers), wait_s=None)
+            applied = await self._admission.submit(
+                commands=[
+                    command for draft in logged if draft.special is not None for command in draft.special.commands
+                ],
+                payments=records,
+                transfers=bytes(transfers),
+                wait_s=None,
+            )
             legs, at = Legs.of(applied.replies), (applied.position, applied.timestamp_ns)
             for draft, part, tries in zip(logged, parts, applied.pin_tries, strict=True):
                 outcomes[draft.payment_id] = outcome_of(draft, *at, legs, part, tries)
@@ -249,7 +256,7 @@ class PaymentDesk:
         self._apply_rules(drafts, now_ns)
         for draft in drafts:
             draft.hold = draft.decision in _HOLDS
-            if draft.decision is FraudDecision.REFUSE:
+            if draft.decision is FraudDecision.REFUSE or (draft.hold and not draft.terms.may_be_held):
                 draft.refuse(PaymentStatus.REFUSED_BY_FRAUD_CHECK)
         for made, count in Counter(draft.decision for draft in drafts).items():
             self._metrics.fraud_decisions.labels(made.name.lower()).inc(count)
@@ -280,7 +287,7 @@ class PaymentDesk:
 
     def _count(self, jobs: list[_Job], outcomes: Sequence[payments_pb2.Outcome]) -> None:
         """Once for a round: a labelled counter takes longer than a rule."""
-        told = Counter((job.draft.kind, outcome.status_name) for job, outcome in zip(jobs, outcomes, strict=True))
+        told = Counter((job.draft.terms.kind, outcome.status_name) for job, outcome in zip(jobs, outcomes, strict=True))
         for (kind, status), count in told.items():
             self._metrics.payments.labels(kind.name.lower(), status).inc(count)
         wrong = sum(job.draft.pin_verdict is PinVerdict.WRONG for job in jobs)
@@ -295,5 +302,5 @@ def _give_up(call: _Call) -> None:
 
 def _as_payments(drafts: list[Draft]) -> npt.NDArray[np.int64]:
     """int64 (n, FIELDS) in the order of node/ledger/overlay."""
-    rows = [(draft.payer_account, draft.payee_account, draft.amount_minor, draft.kind) for draft in drafts]
+    rows = [(draft.payer_account, draft.payee_account, draft.amount_minor, draft.terms.scored_as) for draft in drafts]
     return np.array(rows, dtype=np.int64).reshape(-1, FIELDS)

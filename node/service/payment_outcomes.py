@@ -9,6 +9,8 @@ from kibubu.payments.v1 import payments_pb2
 
 from node.ledger.records import OutcomeFlag, Records
 from node.ledger.statuses import PaymentStatus, Status
+from node.payments.gsma import gsma_error
+from node.payments.kinds import Agent, KindTerms, Signer
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.service.codec import status_name
 from node.service.payment_drafts import Draft
@@ -19,6 +21,8 @@ _OK, _CHAIN_FAILED, _NO_FUNDS = (
     int(Status.LINKED_CHAIN_FAILED),
     int(Status.DEBITS_EXCEED_CREDITS),
 )
+_PAYER, _STATUS_OK = Signer.PAYER, PaymentStatus.OK
+_IDS_USED = frozenset({int(Status.ID_USED_FOR_ANOTHER_TRANSFER), int(Status.ID_USED_OUTSIDE_THIS_CHAIN)})
 _DUPLICATE = int(OutcomeFlag.DUPLICATE)
 
 
@@ -30,6 +34,7 @@ class Legs:
     flags: list[int]
     debit_balances_minor: list[int]
     debit_available_minor: list[int]
+    replies: Records
 
     @classmethod
     def of(cls, replies: Records) -> Legs:
@@ -38,45 +43,83 @@ class Legs:
             replies["flags"].tolist(),
             replies["debit_balance_minor"].tolist(),
             replies["debit_available_minor"].tolist(),
+            replies,
         )
 
 
 def refusal(status: PaymentStatus) -> payments_pb2.Outcome:
-    return payments_pb2.Outcome(status=status, status_name=STATUS_NAMES[status])
+    outcome = payments_pb2.Outcome(status=status, status_name=STATUS_NAMES[status])
+    outcome.gsma_category, outcome.gsma_code = gsma_error(status)
+    return outcome
 
 
 def outcome_of(
     draft: Draft, position: int, timestamp_ns: int, legs: Legs, part: slice, pin_tries: int
 ) -> payments_pb2.Outcome:
     """Of a draft that was just applied; `part` says which of the legs are its own."""
+    fee, special = draft.fee, draft.special
     outcome = payments_pb2.Outcome(
         position=position,
         timestamp_ns=timestamp_ns,
         amount_minor=draft.amount_minor,
-        fee_minor=draft.fee.fee_minor,
-        excise_minor=draft.fee.excise_minor,
+        fee_minor=fee.fee_minor,
+        excise_minor=fee.excise_minor,
         payee_name=draft.payee_name,
         decision=draft.decision,
         score_ppm=draft.score_ppm,
         model_version=model_name(draft.model_version),
         pin_tries_left=max(0, PIN_TRIES_MAX - pin_tries),
     )
-    judge_by_legs(outcome, draft.final_status, legs, part)
+    if fee.commission_minor or fee.payee_fee_minor:
+        outcome.commission_minor, outcome.payee_fee_minor = fee.commission_minor, fee.payee_fee_minor
+    if special is None:
+        judge_by_legs(outcome, draft.final_status, legs, part, draft.terms)
+        return outcome
+    judge_by_legs(outcome, draft.final_status, legs, part, draft.terms, special.id_is_used)
+    if not outcome.gsma_code:
+        for name, value in special.told.items():
+            setattr(outcome, name, value)
     return outcome
 
 
-def judge_by_legs(outcome: payments_pb2.Outcome, status: PaymentStatus, legs: Legs, part: slice) -> None:
+def judge_by_legs(
+    outcome: payments_pb2.Outcome, status: PaymentStatus, legs: Legs, part: slice, terms: KindTerms,
+    id_is_used: PaymentStatus = PaymentStatus.REFUSED_BY_LEDGER,
+) -> None:  # fmt: skip
     """Set the status: the leader's, unless a leg broke a rule of the ledger."""
     if part.start < part.stop:
         outcome.duplicate = bool(legs.flags[part.start] & _DUPLICATE)
         broken = _broken(legs.statuses[part])
         if broken:
-            status = PaymentStatus.INSUFFICIENT_FUNDS if broken == _NO_FUNDS else PaymentStatus.REFUSED_BY_LEDGER
+            status = _refused_by_ledger(broken, terms, id_is_used)
             outcome.transfer_status, outcome.transfer_status_name = broken, status_name(broken)
-        else:
+        elif terms.signer is _PAYER and not outcome.commission_minor:
             outcome.payer_balance_minor = legs.debit_balances_minor[part.stop - 1]
             outcome.payer_available_minor = legs.debit_available_minor[part.stop - 1]
+        else:
+            _tell_signer(outcome, legs.replies, part.stop - 1, terms)
     outcome.status, outcome.status_name = status, STATUS_NAMES[status]
+    if status is not _STATUS_OK:
+        outcome.gsma_category, outcome.gsma_code = gsma_error(status)
+
+
+def _refused_by_ledger(broken: int, terms: KindTerms, id_is_used: PaymentStatus) -> PaymentStatus:
+    if broken == _NO_FUNDS:
+        return terms.too_little
+    return id_is_used if broken in _IDS_USED else PaymentStatus.REFUSED_BY_LEDGER
+
+
+def _tell_signer(outcome: payments_pb2.Outcome, replies: Records, last: int, terms: KindTerms) -> None:
+    """The balance after it of whoever entered the PIN, nobody else's business. A commission is the last leg."""
+    if terms.signer is Signer.NOBODY:
+        return
+    side = "debit"
+    if terms.signer is Signer.PAYEE or terms.agent is Agent.PAYER:
+        side = "credit"
+    elif outcome.commission_minor:
+        last -= 1
+    outcome.payer_balance_minor = int(replies[f"{side}_balance_minor"][last])
+    outcome.payer_available_minor = int(replies[f"{side}_available_minor"][last])
 
 
 def _broken(statuses: Sequence[int]) -> int:

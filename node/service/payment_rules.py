@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from node.ledger.columns import AccountFlag, Column
-from node.ledger.statuses import PaymentKind, PaymentStatus, PinVerdict
+from node.ledger.statuses import PaymentStatus, PinVerdict
 from node.payments import pin as pin_rules
+from node.payments.kinds import Signer
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.payments.tariffs import Tariff, Tariffs
 from node.service.payment_drafts import Draft
@@ -21,68 +22,82 @@ _FLAGS, _TRIES, _OVERDRAFT = int(Column.FLAGS), int(Column.PIN_TRIES), int(Colum
 _DEBITS, _CREDITS, _RESERVED = int(Column.DEBITS_POSTED), int(Column.CREDITS_POSTED), int(Column.DEBITS_PENDING)
 _NEEDED = int(Column.FEATURES)  # the columns before the fraud features
 _UNLIMITED_MINOR = 1 << 63
+_OK, _NOBODY, _INSUFFICIENT_FUNDS = PaymentStatus.OK, Signer.NOBODY, PaymentStatus.INSUFFICIENT_FUNDS
 
 
 class PaymentRules:
-    def __init__(self, tariffs: Tariffs, pin_key: bytes) -> None:
+    """`can_pay_agents`: whether the operator has an account for commissions in a ledger."""
+
+    def __init__(self, tariffs: Tariffs, pin_key: bytes, can_pay_agents: Callable[[int], bool]) -> None:
         self._tariffs = tariffs
         self._pin_key = pin_key
+        self._can_pay_agents = can_pay_agents
 
     def check_all(self, columns: Any, asks: Sequence[tuple[Draft, str]], now_ns: int) -> None:
         """Set each draft's fee, its refusal where a rule is broken, and the verdict on the PIN where it was compared.
-        At most one draft of a payer may be among them, or its PIN would be tried twice against one count."""
+        At most one draft of a signer may be among them, or its PIN would be tried twice against one count."""
         payers = columns[np.array([draft.payer_account for draft, _ in asks]), :_NEEDED].tolist()
         payee_flags = columns[np.array([draft.payee_account for draft, _ in asks]), _FLAGS].tolist()
         tariffs: dict[int, Tariff | None] = {}
         for (draft, pin), payer, flags in zip(asks, payers, payee_flags, strict=True):
-            if draft.kind is not PaymentKind.CHECK_BALANCE:
+            terms = draft.terms
+            if terms.is_priced:
                 if draft.ledger not in tariffs:
                     tariffs[draft.ledger] = self._tariffs.in_force(draft.ledger, now_ns)
-                _price(draft, tariffs[draft.ledger])
-            if not draft.is_refused:
+                self._price(draft, tariffs[draft.ledger])
+            if draft.status is _OK:
                 _check_flags(draft, payer[_FLAGS], flags)
-            if not draft.is_refused:
-                self._check_pin(draft, payer, pin)
-            if draft.moves_money and _available_minor(payer) < draft.amount_minor + draft.fee.fee_minor:
-                draft.refuse(PaymentStatus.INSUFFICIENT_FUNDS)
+            if draft.status is _OK and terms.signer is not _NOBODY:
+                is_payer = draft.signer_account == draft.payer_account
+                signer = payer if is_payer else columns[draft.signer_account, :_NEEDED].tolist()
+                self._check_pin(draft, signer, pin)
+            if draft.status is _OK and terms.moves_money:
+                _check_funds(draft, payer)
 
     def quote(self, columns: Any, draft: Draft, now_ns: int) -> None:
-        """What can be judged before a PIN is asked for."""
-        _price(draft, self._tariffs.in_force(draft.ledger, now_ns))
-        _check_flags(draft, int(columns[draft.payer_account, _FLAGS]), int(columns[draft.payee_account, _FLAGS]))
+        """What can be judged before a PIN is asked for. Whether a person has the money is told to nobody without it;
+        an agent's float is."""
+        payer = columns[draft.payer_account, :_NEEDED].tolist()
+        if draft.terms.is_priced:
+            self._price(draft, self._tariffs.in_force(draft.ledger, now_ns))
+        _check_flags(draft, payer[_FLAGS], int(columns[draft.payee_account, _FLAGS]))
+        if draft.terms.too_little is not _INSUFFICIENT_FUNDS:
+            _check_funds(draft, payer)
 
-    def _check_pin(self, draft: Draft, payer: list[int], pin: str) -> None:
-        stored = pin_rules.stored_verifier(payer)
+    def _price(self, draft: Draft, tariff: Tariff | None) -> None:
+        kind = draft.terms.kind
+        if tariff is None or kind not in tariff.tables:
+            draft.refuse(PaymentStatus.TARIFF_MISSING)
+            return
+        fee = tariff.fee(kind, draft.amount_minor)
+        draft.tariff_version = tariff.version
+        if fee is None:
+            draft.refuse(PaymentStatus.AMOUNT_OUTSIDE_TARIFF)
+            return
+        draft.fee = fee
+        if fee.commission_minor and not self._can_pay_agents(draft.ledger):
+            draft.refuse(PaymentStatus.OPERATOR_ACCOUNT_MISSING)
+
+    def _check_pin(self, draft: Draft, signer: list[int], pin: str) -> None:
+        stored = pin_rules.stored_verifier(signer)
         if not stored:
             draft.refuse(PaymentStatus.PIN_NOT_SET)
         elif not pin_rules.is_well_formed(pin):
             draft.refuse(PaymentStatus.PIN_MALFORMED)
-        elif payer[_FLAGS] & _LOCKED:
+        elif signer[_FLAGS] & _LOCKED:
             draft.refuse(PaymentStatus.PIN_LOCKED)
-        elif pin_rules.is_right(self._pin_key, draft.payer_account, pin, stored):
+        elif pin_rules.is_right(self._pin_key, draft.signer_account, pin, stored):
             draft.pin_verdict = PinVerdict.RIGHT
         else:
             draft.pin_verdict = PinVerdict.WRONG
-            locks = payer[_TRIES] + 1 >= PIN_TRIES_MAX
+            locks = signer[_TRIES] + 1 >= PIN_TRIES_MAX
             draft.refuse(PaymentStatus.PIN_WRONG_AND_NOW_LOCKED if locks else PaymentStatus.PIN_WRONG)
-
-
-def _price(draft: Draft, tariff: Tariff | None) -> None:
-    if tariff is None or draft.kind not in tariff.tables:
-        draft.refuse(PaymentStatus.TARIFF_MISSING)
-        return
-    fee = tariff.fee(draft.kind, draft.amount_minor)
-    draft.tariff_version = tariff.version
-    if fee is None:
-        draft.refuse(PaymentStatus.AMOUNT_OUTSIDE_TARIFF)
-    else:
-        draft.fee = fee
 
 
 def _check_flags(draft: Draft, payer_flags: int, payee_flags: int) -> None:
     if payer_flags & _CLOSED:
         draft.refuse(PaymentStatus.PAYER_CLOSED)
-    if draft.kind is PaymentKind.CHECK_BALANCE:
+    if not draft.terms.moves_money:
         return
     if payer_flags & _FROZEN:
         draft.refuse(PaymentStatus.PAYER_FROZEN)
@@ -90,6 +105,12 @@ def _check_flags(draft: Draft, payer_flags: int, payee_flags: int) -> None:
         draft.refuse(PaymentStatus.PAYEE_CLOSED)
     if payee_flags & _FROZEN:
         draft.refuse(PaymentStatus.PAYEE_FROZEN)
+
+
+def _check_funds(draft: Draft, payer: list[int]) -> None:
+    is_covered = draft.special is not None and draft.special.is_covered
+    if not is_covered and _available_minor(payer) < draft.amount_minor + draft.fee.fee_minor:
+        draft.refuse(draft.terms.too_little)
 
 
 def _available_minor(row: list[int]) -> int:

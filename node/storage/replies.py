@@ -26,6 +26,7 @@ class StoredTransfer:
 class StoredPayment:
     record: Records  # one PAYMENT
     legs: Records  # REPLY, one for each leg
+    transfers: Records  # TRANSFER, the same legs
     position: int
     timestamp_ns: int
 
@@ -58,4 +59,5 @@ def stored_payment(opened: OpenBatch, offset: int) -> StoredPayment:
     record = opened.entry.payments[offset : offset + 1].copy()[0]
     first, legs = int(record["first_transfer"]), int(record["legs"])
     replies = replies_of(opened.batch)[first : first + legs]
-    return StoredPayment(record, replies, opened.batch.position, opened.batch.timestamp_ns)
+    transfers = opened.entry.transfers[first : first + legs].copy()
+    return StoredPayment(record, replies, transfers, opened.batch.position, opened.batch.timestamp_ns)

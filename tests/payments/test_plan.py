@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from node.ledger.records import PAYMENT, TRANSFER, Records, TransferFlag, leg_id
 from node.ledger.statuses import FraudDecision, PaymentKind, PaymentStatus, PinVerdict, TransferCode
+from node.payments.kinds import KINDS
 from node.payments.plan import HOLD_TIMEOUT_S, Decided, Parties, content_hash, pack_legs, pack_payment
 from node.payments.tariffs import Fee, load_tariffs
 
@@ -20,14 +21,16 @@ PAYMENT_ID = (7 << 100) | (1 << 70) | 3
 
 def decided(amount_minor: int, fee: Fee, kind: PaymentKind = PaymentKind.SEND_MONEY) -> Decided:
     return Decided(
-        payment_id=PAYMENT_ID, kind=kind, amount_minor=amount_minor, fee=fee, content_hash=(1 << 64) - 1,
+        payment_id=PAYMENT_ID, terms=KINDS[kind], amount_minor=amount_minor, fee=fee, content_hash=(1 << 64) - 1,
         status=PaymentStatus.OK, decision=FraudDecision.ALLOW, pin_verdict=PinVerdict.RIGHT, score_ppm=1_000_000,
         model_version=0xDEADBEEF, reasons=(1, 2), tariff_version=20230729, reference=b"ACC 9",
     )  # fmt: skip
 
 
 def legs(amount_minor: int, fee: Fee, kind: PaymentKind = PaymentKind.SEND_MONEY, *, hold: bool = False) -> Records:
-    return np.frombuffer(pack_legs(decided(amount_minor, fee, kind), PARTIES, hold=hold), TRANSFER)
+    return np.frombuffer(
+        pack_legs(decided(amount_minor, fee, kind), PARTIES, hold_s=HOLD_TIMEOUT_S if hold else 0), TRANSFER
+    )
 
 
 def ids(records: Records) -> list[int]:
@@ -45,9 +48,9 @@ def test_every_shilling_is_accounted_for(kind: PaymentKind, amount_minor: int) -
     for payee, minor in zip(made["credit_account"].tolist(), made["amount_minor"].tolist(), strict=True):
         assert minor > 0
         got[payee] += minor
-    assert got[PARTIES.payee] == amount_minor
-    assert got[PARTIES.excise] == fee.excise_minor
-    assert got[PARTIES.fees] + got[PARTIES.excise] == fee.fee_minor
+    assert got[PARTIES.payee] == amount_minor - fee.payee_fee_minor
+    assert got[PARTIES.excise] == fee.excise_minor + fee.payee_excise_minor
+    assert got[PARTIES.fees] + got[PARTIES.excise] == fee.fee_minor + fee.payee_fee_minor
     assert int(made["amount_minor"].sum()) == amount_minor + fee.fee_minor
 
 
@@ -91,7 +94,7 @@ def test_the_record_says_what_was_decided() -> None:
         "id_hi": PAYMENT_ID >> 64, "payer_account": 11, "payee_account": 12, "amount_minor": 50_000, "fee_minor": 700,
         "excise_minor": 91, "content_hash": (1 << 64) - 1, "first_transfer": 5, "kind": 1, "legs": 3, "status": 0,
         "decision": 1, "pin_verdict": 1, "score_ppm": 1_000_000, "model_version": 0xDEADBEEF, "reason_1": 1,
-        "reason_2": 2, "reason_3": 0, "flags": 0, "tariff_version": 20230729, "ledger": 404,
+        "reason_2": 2, "reason_3": 0, "signer": 0, "tariff_version": 20230729, "ledger": 404,
     }  # fmt: skip
     assert {name: int(record[name]) for name in expected} == expected
     assert bytes(record["reference"]).rstrip(b"\0") == b"ACC 9"

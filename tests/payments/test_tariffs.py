@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.ledger.statuses import PaymentKind
-from node.payments.tariffs import SAMPLE_FOLDER, Fee, Tariff, TariffError, excise_within, load_tariffs, parse_tariff
+from node.payments.tariffs import SAMPLE_FOLDER, Tariff, TariffError, excise_within, load_tariffs, parse_tariff
 
 KES = 404
 # As published, whole shillings: from-to:fee.
@@ -57,7 +57,9 @@ def test_each_band_from_its_first_cent_to_its_last(
     inside = [low * 100, (low + high) * 50, high * 100 - 1, high * 100]
     inside += [] if first else [(low - 1) * 100 + 1]  # "101 to 500" holds all above 100.00
     for amount_minor in inside:
-        assert kenya.fee(kind, amount_minor) == Fee(fee * 100, excise_within(fee * 100, 15)), amount_minor
+        priced = kenya.fee(kind, amount_minor)
+        assert priced is not None
+        assert (priced.fee_minor, priced.excise_minor) == (fee * 100, excise_within(fee * 100, 15)), amount_minor
 
 
 @pytest.mark.parametrize("kind", list(PUBLISHED))
@@ -136,6 +138,18 @@ def test_the_newest_tariff_in_force_on_the_local_day_applies(tmp_path: Path) -> 
         ("send_money", {"bands": [[1, 100, 0], [102, 500, 7]]}, "send_money.bands[1]: must begin at 101"),
         ("send_money", {"bands": [[1, 100, 0], [100, 500, 7]]}, "send_money.bands[1]: must begin at 101"),
         ("send_money", {"bands": [[1, 100, -1]]}, "send_money.bands[0]: the fee must not be negative"),
+        ("pay_bill", {"bearer": "nobody", "bands": [[1, 2, 3]]}, "pay_bill.bearer: must be one of customer, business"),
+        ("pay_bill", {"bearer": "shared", "bands": [[1, 2, 3]]}, "pay_bill.bands[0]: must be [from, to, customer's"),
+        ("pay_bill", {"bearer": "shared", "bands": [[1, 2, 3, -1]]}, "pay_bill.bands[0]: the fee must not be"),
+        ("pay_bill", {"customer_percent": 50, "bands": [[1, 2, 3]]}, "pay_bill.customer_percent: only where"),
+        (
+            "pay_bill",
+            {"bearer": "shared", "customer_percent": 101, "bands": [[1, 2, 3]]},
+            "pay_bill.customer_percent: must be a whole number from 0 to 100",
+        ),
+        ("commission", {"cash_up": {"bands": [[1, 2, 3]]}}, "commission.cash_up: is no kind of payment"),
+        ("commission", 7, "commission: must be tables, one a kind"),
+        ("commission", {"cash_in": {"bearer": "business"}}, "commission.cash_in.bands: missing"),
     ],
 )
 def test_a_mistake_names_file_and_field(field: str, value: object, complaint: str) -> None:
@@ -154,3 +168,39 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         load_tariffs(tmp_path / "x.toml")
     with pytest.raises(TariffError, match="has no table"):
         parse_tariff({key: value for key, value in GOOD.items() if key != "send_money"}, "t.toml")
+
+
+BILL = {"bands": [[1, 100, 0], [101, 1000, 15]]}
+
+
+@pytest.mark.parametrize(
+    ("table", "shares"),
+    [
+        (BILL, (1_500, 0)),
+        (BILL | {"bearer": "customer"}, (1_500, 0)),
+        (BILL | {"bearer": "business"}, (0, 1_500)),
+        (BILL | {"bearer": "shared", "customer_percent": 33}, (495, 1_005)),
+        (BILL | {"bearer": "shared", "customer_percent": 0}, (0, 1_500)),
+        ({"bearer": "shared", "bands": [[1, 1000, 10, 5]]}, (1_000, 500)),
+    ],
+)
+def test_the_bearer_says_who_pays_the_charge(table: dict[str, object], shares: tuple[int, int]) -> None:
+    fee = parse_tariff(GOOD | {"pay_bill": table}, "t.toml").fee(PaymentKind.PAY_BILL, 50_000)
+    assert fee is not None
+    assert (fee.fee_minor, fee.payee_fee_minor) == shares
+    assert fee.excise_minor == excise_within(fee.fee_minor, GOOD["excise_percent"])
+    assert fee.payee_excise_minor == excise_within(fee.payee_fee_minor, GOOD["excise_percent"])
+
+
+def test_a_charge_that_would_leave_the_business_nothing_is_no_price() -> None:
+    tariff = parse_tariff(GOOD | {"pay_bill": {"bearer": "business", "bands": [[1, 100, 15]]}}, "t.toml")
+    assert tariff.fee(PaymentKind.PAY_BILL, 1_500) is None
+    assert tariff.fee(PaymentKind.PAY_BILL, 1_501) is not None
+
+
+def test_agents_are_paid_by_the_band_and_nothing_beyond_it(kenya: Tariff) -> None:
+    fees = [kenya.fee(PaymentKind.CASH_IN, amount_minor) for amount_minor in (5_000, 300_000, 25_000_000)]
+    assert [fee and (fee.fee_minor, fee.commission_minor) for fee in fees] == [(0, 400), (0, 1_200), (0, 19_000)]
+    out = kenya.fee(PaymentKind.CASH_OUT, 300_000)
+    assert out is not None
+    assert (out.fee_minor, out.commission_minor) == (5_200, 2_000)

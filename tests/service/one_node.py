@@ -88,12 +88,16 @@ class OneNode:
         )
         number = self.command(create_account=create)
         if pin:
-            self.command(
-                set_pin_verifier=raft_pb2.SetPinVerifier(
-                    account_number=number, pin_verifier=pin_rules.verifier(PIN_KEY, number, pin)
-                )
-            )
+            self.set_pin(number, pin)
         return number
+
+    def set_pin(self, number: int, pin: str) -> None:
+        verifier = pin_rules.verifier(PIN_KEY, number, pin)
+        self.command(set_pin_verifier=raft_pb2.SetPinVerifier(account_number=number, pin_verifier=verifier))
+
+    def add_handle(self, number: int, key: str, value: str) -> None:
+        handle = raft_pb2.AccountHandle(key=key, value=value)
+        self.command(add_handle=raft_pb2.AddHandle(account_number=number, handle=handle))
 
     def command(self, **action: object) -> int:
         self._requests += 1
@@ -134,4 +138,15 @@ class OneNode:
             self.fund(numbers[name], 1_000_000, issuance)
         numbers["till"] = self.account("till", "123456", kind=AccountKind.TILL)
         numbers["paybill"] = self.account("paybill", "888880", kind=AccountKind.PAYBILL)
+        return numbers
+
+    def agents(self, pin: str = PIN) -> dict[str, int]:
+        """Two agents with float, the operator's account for their commissions, and a phone for the till."""
+        issuance = self.store.account_by_handle(404, "system", "KES/issuance")
+        numbers = {"commissions": self.account("system", "KES/commissions", kind=AccountKind.OTHER, flags=0)}
+        for name, number, title in (("agent", "20001", "Agent One"), ("agent2", "20002", "Agent Two")):
+            numbers[name] = self.account("agent", number, kind=AccountKind.AGENT, pin=pin, name=title)
+            self.fund(numbers[name], 5_000_000, issuance)
+        self.add_handle(numbers["agent"], "msisdn", "254711000001")
+        self.add_handle(self.store.account_by_handle(404, "till", "123456"), "msisdn", "254711000009")
         return numbers

@@ -9,19 +9,13 @@ from typing import Any
 
 import pytest
 from kibubu.payments.v1 import payments_pb2
-from prometheus_client import CollectorRegistry
 
-from node.ledger.columns import AccountFlag, Column
+from node.ledger.columns import AccountFlag
 from node.ledger.statuses import FraudDecision, PaymentStatus
-from node.payments.tariffs import load_tariffs
-from node.service.admission import Admission
 from node.service.errors import NotAppliedError, QueueFullError, UnknownOutcomeError
 from node.service.limits import WAITING_PER_ACCOUNT_MAX
-from node.service.metrics import NodeMetrics
-from node.service.payment_book import PaymentBook
-from node.service.payment_desk import PaymentDesk
-from node.service.payment_outcomes import refusal
-from tests.service.one_node import PIN, PIN_KEY, START_NS, OneNode
+from tests.service.leader import Leader, available_minor
+from tests.service.one_node import PIN, OneNode
 
 FROZEN = AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS | AccountFlag.FROZEN
 
@@ -38,33 +32,9 @@ def people(node: OneNode) -> dict[str, int]:
     return node.people()
 
 
-class Leader:
-    def __init__(self, node: OneNode) -> None:
-        self.metrics = NodeMetrics(CollectorRegistry())
-        self.now_ns = START_NS
-        self.book = PaymentBook(node.store, load_tariffs(), PIN_KEY, lambda: self.now_ns)
-        admission = Admission(node, self.metrics, leader_address=lambda: "", time_ns=lambda: self.now_ns)
-        self.desk = PaymentDesk(
-            self.book, admission, None, self.metrics, unscored_allow_max_minor=100_000, time_ns=lambda: self.now_ns
-        )
-
-    async def pay(self, number: int, *, pin: str = PIN, **changes: Any) -> payments_pb2.Outcome:
-        fields = {
-            "kind": payments_pb2.PAYMENT_KIND_SEND_MONEY, "payer_msisdn": "254712000001", "payee": "0712000002",
-            "amount_minor": 50_000, "currency": "KES",
-        }  # fmt: skip
-        draft = self.book.draft(number, payments_pb2.Payment(**(fields | changes)))
-        return refusal(draft) if isinstance(draft, PaymentStatus) else await self.desk.decide(draft, pin)
-
-
 @pytest.fixture
 async def leader(node: OneNode) -> Leader:
     return Leader(node)
-
-
-def available_minor(node: OneNode, number: int) -> int:
-    row = node.store.columns[number]
-    return int(row[Column.CREDITS_POSTED] - row[Column.DEBITS_POSTED] - row[Column.DEBITS_PENDING])
 
 
 async def test_a_payment_pays_payee_fee_and_duty(node: OneNode, people: dict[str, int], leader: Leader) -> None:

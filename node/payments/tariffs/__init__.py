@@ -23,7 +23,15 @@ _KINDS = {
     "pay_till": PaymentKind.PAY_TILL,
     "pay_bill": PaymentKind.PAY_BILL,
     "buy_airtime": PaymentKind.BUY_AIRTIME,
+    "send_to_unregistered": PaymentKind.SEND_TO_UNREGISTERED,
+    "cash_in": PaymentKind.CASH_IN,
+    "cash_out": PaymentKind.CASH_OUT,
+    "agent_float": PaymentKind.AGENT_FLOAT,
+    "merchant_payout": PaymentKind.MERCHANT_PAYOUT,
+    "redeem_voucher": PaymentKind.REDEEM_VOUCHER,
+    "remittance": PaymentKind.REMITTANCE,
 }
+_BEARERS = ("customer", "business", "shared")
 
 
 class TariffError(Exception):
@@ -34,6 +42,9 @@ class TariffError(Exception):
 class Fee:
     fee_minor: int  # all that the payer pays on top, duty included
     excise_minor: int  # the duty within it
+    payee_fee_minor: int = 0  # the payee's share of the charge, which comes out of the amount, duty included
+    payee_excise_minor: int = 0
+    commission_minor: int = 0  # what the operator pays the agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,14 @@ class Table:
     minimum_minor: int
     uppers_minor: tuple[int, ...]
     fees_minor: tuple[int, ...]
+    payee_fees_minor: tuple[int, ...] = ()  # empty = the payer bears it all
+
+    def band(self, amount_minor: int) -> int:
+        """The number of the band that an amount is in; -1 = none."""
+        if amount_minor < self.minimum_minor:
+            return -1
+        at = bisect_left(self.uppers_minor, amount_minor)
+        return at if at < len(self.uppers_minor) else -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +71,7 @@ class Tariff:
     utc_offset: timedelta
     excise_percent: int
     tables: dict[PaymentKind, Table]
+    commissions: dict[PaymentKind, Table]
 
     @property
     def version(self) -> int:
@@ -66,7 +86,17 @@ class Tariff:
         if at == len(table.uppers_minor):
             return None
         fee_minor = table.fees_minor[at]
-        return Fee(fee_minor, excise_within(fee_minor, self.excise_percent))
+        excise_minor = excise_within(fee_minor, self.excise_percent)
+        commissions = self.commissions.get(kind)
+        if not table.payee_fees_minor and commissions is None:
+            return Fee(fee_minor, excise_minor)
+        payee_fee_minor = table.payee_fees_minor[at] if table.payee_fees_minor else 0
+        if payee_fee_minor >= amount_minor:
+            return None
+        payee_excise_minor = excise_within(payee_fee_minor, self.excise_percent)
+        paid_at = commissions.band(amount_minor) if commissions is not None else -1
+        commission_minor = commissions.fees_minor[paid_at] if commissions is not None and paid_at >= 0 else 0
+        return Fee(fee_minor, excise_minor, payee_fee_minor, payee_excise_minor, commission_minor)
 
 
 def excise_within(fee_minor: int, percent: int) -> int:
@@ -135,6 +165,16 @@ def parse_tariff(raw: dict[str, Any], name: str) -> Tariff:
     tables = {kind: _parse_table(raw[key], f"{name}: {key}") for key, kind in _KINDS.items() if key in raw}
     if not tables:
         raise TariffError(f"{name}: has no table; one of {', '.join(_KINDS)} is needed")
+    raw_commissions = raw.get("commission", {})
+    if not isinstance(raw_commissions, dict):
+        raise TariffError(f"{name}: commission: must be tables, one a kind, is {raw_commissions!r}")
+    unknown = sorted(set(raw_commissions) - set(_KINDS))
+    if unknown:
+        raise TariffError(f"{name}: commission.{unknown[0]}: is no kind of payment; there are {', '.join(_KINDS)}")
+    commissions = {
+        _KINDS[key]: _parse_table(table, f"{name}: commission.{key}", bearers=("customer",))
+        for key, table in raw_commissions.items()
+    }
     return Tariff(
         name=str(raw.get("name", name)),
         currency=currency,
@@ -143,29 +183,62 @@ def parse_tariff(raw: dict[str, Any], name: str) -> Tariff:
         utc_offset=timedelta(minutes=whole("utc_offset_minutes", -720, 840)),
         excise_percent=whole("excise_percent", 0, 100),
         tables=tables,
+        commissions=commissions,
     )
 
 
-def _parse_table(raw: Any, where: str) -> Table:
+def _parse_table(raw: Any, where: str, bearers: Sequence[str] = _BEARERS) -> Table:
     bands: Sequence[Any] = raw.get("bands", ()) if isinstance(raw, dict) else ()
     if not bands:
         raise TariffError(f"{where}.bands: missing")
+    bearer = raw.get("bearer", bearers[0])
+    if bearer not in bearers:
+        raise TariffError(f"{where}.bearer: must be one of {', '.join(bearers)}, is {bearer!r}")
+    percent = _customer_percent(raw, bearer, where)
+    columns = 4 if bearer == "shared" and percent is None else 3
     expected = None
     for number, band in enumerate(bands):
         field = f"{where}.bands[{number}]"
-        if not isinstance(band, list) or len(band) != 3 or not all(type(value) is int for value in band):
-            raise TariffError(f"{field}: must be [from, to, fee] in whole units, is {band!r}")
-        low, high, fee = band
+        if not isinstance(band, list) or len(band) != columns or not all(type(value) is int for value in band):
+            shape = "[from, to, fee]" if columns == 3 else "[from, to, customer's fee, business's fee]"
+            raise TariffError(f"{field}: must be {shape} in whole units, is {band!r}")
+        low, high, *fees = band
         if low < 1 or high < low:
             raise TariffError(f"{field}: must go up from 1, is {low} to {high}")
         if expected is not None and low != expected:
             raise TariffError(f"{field}: must begin at {expected}, where the band before ends, is {low}")
-        if fee < 0:
-            raise TariffError(f"{field}: the fee must not be negative, is {fee}")
+        if min(fees) < 0:
+            raise TariffError(f"{field}: the fee must not be negative, is {min(fees)}")
         expected = high + 1
+    shares = [_shares(band[2:], bearer, percent) for band in bands]
     # A published band "101 to 500" holds everything above 100.00 up to 500.00.
     return Table(
         minimum_minor=bands[0][0] * MINOR_PER_UNIT,
-        uppers_minor=tuple(high * MINOR_PER_UNIT for _, high, _ in bands),
-        fees_minor=tuple(fee * MINOR_PER_UNIT for _, _, fee in bands),
+        uppers_minor=tuple(band[1] * MINOR_PER_UNIT for band in bands),
+        fees_minor=tuple(customer for customer, _ in shares),
+        payee_fees_minor=tuple(business for _, business in shares) if bearer != "customer" else (),
     )
+
+
+def _customer_percent(raw: dict[str, Any], bearer: str, where: str) -> int | None:
+    percent = raw.get("customer_percent")
+    if percent is None:
+        return None
+    if bearer != "shared":
+        raise TariffError(f"{where}.customer_percent: only where the bearer is shared, is {bearer}")
+    if type(percent) is not int or not 0 <= percent <= 100:
+        raise TariffError(f"{where}.customer_percent: must be a whole number from 0 to 100, is {percent!r}")
+    return percent
+
+
+def _shares(fees: Sequence[int], bearer: str, percent: int | None) -> tuple[int, int]:
+    """(customer's, business's) in minor units; the cent that does not divide is the customer's."""
+    if len(fees) == 2:
+        return fees[0] * MINOR_PER_UNIT, fees[1] * MINOR_PER_UNIT
+    total_minor = fees[0] * MINOR_PER_UNIT
+    if bearer == "customer":
+        return total_minor, 0
+    if bearer == "business":
+        return 0, total_minor
+    customer_minor = -(-total_minor * (percent or 0) // 100)
+    return customer_minor, total_minor - customer_minor

@@ -30,6 +30,16 @@ class _PaymentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentKi
     PAYMENT_KIND_PAY_TILL: _PaymentKind.ValueType  # 2
     PAYMENT_KIND_PAY_BILL: _PaymentKind.ValueType  # 3
     PAYMENT_KIND_BUY_AIRTIME: _PaymentKind.ValueType  # 4
+    PAYMENT_KIND_SEND_TO_UNREGISTERED: _PaymentKind.ValueType  # 6
+    """payee: the number of somebody without an account"""
+    PAYMENT_KIND_CASH_IN: _PaymentKind.ValueType  # 7
+    """payer: an agent; payee: the customer's number"""
+    PAYMENT_KIND_CASH_OUT: _PaymentKind.ValueType  # 8
+    """payee: the agent's number"""
+    PAYMENT_KIND_AGENT_FLOAT: _PaymentKind.ValueType  # 9
+    """payer and payee: agents"""
+    PAYMENT_KIND_MERCHANT_PAYOUT: _PaymentKind.ValueType  # 10
+    """payer: a till or paybill; payee: a customer's number"""
 
 class PaymentKind(_PaymentKind, metaclass=_PaymentKindEnumTypeWrapper): ...
 
@@ -38,6 +48,16 @@ PAYMENT_KIND_SEND_MONEY: PaymentKind.ValueType  # 1
 PAYMENT_KIND_PAY_TILL: PaymentKind.ValueType  # 2
 PAYMENT_KIND_PAY_BILL: PaymentKind.ValueType  # 3
 PAYMENT_KIND_BUY_AIRTIME: PaymentKind.ValueType  # 4
+PAYMENT_KIND_SEND_TO_UNREGISTERED: PaymentKind.ValueType  # 6
+"""payee: the number of somebody without an account"""
+PAYMENT_KIND_CASH_IN: PaymentKind.ValueType  # 7
+"""payer: an agent; payee: the customer's number"""
+PAYMENT_KIND_CASH_OUT: PaymentKind.ValueType  # 8
+"""payee: the agent's number"""
+PAYMENT_KIND_AGENT_FLOAT: PaymentKind.ValueType  # 9
+"""payer and payee: agents"""
+PAYMENT_KIND_MERCHANT_PAYOUT: PaymentKind.ValueType  # 10
+"""payer: a till or paybill; payee: a customer's number"""
 Global___PaymentKind: _TypeAlias = PaymentKind  # noqa: Y015
 
 @_typing.final
@@ -51,6 +71,7 @@ class Payment(_message.Message):
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.bytes
     """16 bytes, big-endian: the idempotency key"""
     kind: Global___PaymentKind.ValueType
@@ -63,6 +84,8 @@ class Payment(_message.Message):
     """ISO 4217 letters, KES"""
     reference: _builtins.str
     """bill account, at most 20 bytes"""
+    payer: _builtins.str
+    """the payer's agent, till or paybill number, where that names the account and not payer_msisdn"""
     def __init__(
         self,
         *,
@@ -73,10 +96,11 @@ class Payment(_message.Message):
         amount_minor: _builtins.int = ...,
         currency: _builtins.str = ...,
         reference: _builtins.str = ...,
+        payer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "kind", b"kind", "payee", b"payee", "payer_msisdn", b"payer_msisdn", "payment_id", b"payment_id", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "kind", b"kind", "payee", b"payee", "payer", b"payer", "payer_msisdn", b"payer_msisdn", "payment_id", b"payment_id", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -103,6 +127,10 @@ class Outcome(_message.Message):
     SCORE_PPM_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     PIN_TRIES_LEFT_FIELD_NUMBER: _builtins.int
+    GSMA_CODE_FIELD_NUMBER: _builtins.int
+    GSMA_CATEGORY_FIELD_NUMBER: _builtins.int
+    COMMISSION_MINOR_FIELD_NUMBER: _builtins.int
+    PAYEE_FEE_MINOR_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """PaymentStatus"""
     status_name: _builtins.str
@@ -125,6 +153,13 @@ class Outcome(_message.Message):
     score_ppm: _builtins.int
     model_version: _builtins.str
     pin_tries_left: _builtins.int
+    gsma_code: _builtins.str
+    """the GSMA Mobile Money API's error code for a refusal, "" otherwise"""
+    gsma_category: _builtins.str
+    commission_minor: _builtins.int
+    """what the operator paid the agent for it"""
+    payee_fee_minor: _builtins.int
+    """the payee's share of the charge, out of the amount, duty included"""
     def __init__(
         self,
         *,
@@ -145,10 +180,14 @@ class Outcome(_message.Message):
         score_ppm: _builtins.int = ...,
         model_version: _builtins.str = ...,
         pin_tries_left: _builtins.int = ...,
+        gsma_code: _builtins.str = ...,
+        gsma_category: _builtins.str = ...,
+        commission_minor: _builtins.int = ...,
+        payee_fee_minor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "decision", b"decision", "duplicate", b"duplicate", "excise_minor", b"excise_minor", "fee_minor", b"fee_minor", "model_version", b"model_version", "payee_name", b"payee_name", "payer_available_minor", b"payer_available_minor", "payer_balance_minor", b"payer_balance_minor", "pin_tries_left", b"pin_tries_left", "position", b"position", "score_ppm", b"score_ppm", "status", b"status", "status_name", b"status_name", "timestamp_ns", b"timestamp_ns", "transfer_status", b"transfer_status", "transfer_status_name", b"transfer_status_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "commission_minor", b"commission_minor", "decision", b"decision", "duplicate", b"duplicate", "excise_minor", b"excise_minor", "fee_minor", b"fee_minor", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "model_version", b"model_version", "payee_fee_minor", b"payee_fee_minor", "payee_name", b"payee_name", "payer_available_minor", b"payer_available_minor", "payer_balance_minor", b"payer_balance_minor", "pin_tries_left", b"pin_tries_left", "position", b"position", "score_ppm", b"score_ppm", "status", b"status", "status_name", b"status_name", "timestamp_ns", b"timestamp_ns", "transfer_status", b"transfer_status", "transfer_status_name", b"transfer_status_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -185,6 +224,10 @@ class QuotePaymentResponse(_message.Message):
     EXCISE_MINOR_FIELD_NUMBER: _builtins.int
     TARIFF_VERSION_FIELD_NUMBER: _builtins.int
     PAYER_NAME_FIELD_NUMBER: _builtins.int
+    GSMA_CODE_FIELD_NUMBER: _builtins.int
+    GSMA_CATEGORY_FIELD_NUMBER: _builtins.int
+    COMMISSION_MINOR_FIELD_NUMBER: _builtins.int
+    PAYEE_FEE_MINOR_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     status_name: _builtins.str
     payee_name: _builtins.str
@@ -192,6 +235,10 @@ class QuotePaymentResponse(_message.Message):
     excise_minor: _builtins.int
     tariff_version: _builtins.int
     payer_name: _builtins.str
+    gsma_code: _builtins.str
+    gsma_category: _builtins.str
+    commission_minor: _builtins.int
+    payee_fee_minor: _builtins.int
     def __init__(
         self,
         *,
@@ -202,10 +249,14 @@ class QuotePaymentResponse(_message.Message):
         excise_minor: _builtins.int = ...,
         tariff_version: _builtins.int = ...,
         payer_name: _builtins.str = ...,
+        gsma_code: _builtins.str = ...,
+        gsma_category: _builtins.str = ...,
+        commission_minor: _builtins.int = ...,
+        payee_fee_minor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["excise_minor", b"excise_minor", "fee_minor", b"fee_minor", "payee_name", b"payee_name", "payer_name", b"payer_name", "status", b"status", "status_name", b"status_name", "tariff_version", b"tariff_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commission_minor", b"commission_minor", "excise_minor", b"excise_minor", "fee_minor", b"fee_minor", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "payee_fee_minor", b"payee_fee_minor", "payee_name", b"payee_name", "payer_name", b"payer_name", "status", b"status", "status_name", b"status_name", "tariff_version", b"tariff_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

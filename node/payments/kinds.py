@@ -1,0 +1,85 @@
+"""The kinds of payment, each described in one place: who pays and gets, who enters the PIN, what the legs are called,
+what the fraud model takes it for. The desk, the rules and the plan read these descriptions and know no kind by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from node.ledger.columns import AccountKind
+from node.ledger.statuses import PaymentKind, PaymentStatus, TransferCode
+
+_AGENT = frozenset({int(AccountKind.AGENT)})
+_MERCHANT = frozenset({int(AccountKind.TILL), int(AccountKind.PAYBILL)})
+
+
+class Signer(IntEnum):
+    """Whose PIN a payment needs. The number stands in the record's flags."""
+
+    PAYER = 0
+    PAYEE = 1
+    NOBODY = 2
+
+
+class Agent(IntEnum):
+    """Which of the two is the agent whom the operator pays a commission, if the tariff has one."""
+
+    NEITHER = 0
+    PAYER = 1
+    PAYEE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class KindTerms:
+    kind: PaymentKind
+    payee_key: str  # the handle that names the payee; "" = the kind finds it in a way of its own
+    payee_system: str = ""  # instead: the operator's account of this name in the payment's currency
+    payee_is_number: bool = False  # what the request names is a phone number, in any form
+    reference_is_payee: bool = False  # the number goes into the record, since the payee is the operator's account
+    reference_needed: bool = False
+    payer_keys: tuple[str, ...] = ()  # handles by which a payer without a phone may be named
+    payer_kinds: frozenset[int] = frozenset()  # of account; empty = any
+    not_of_payer_kind: PaymentStatus = PaymentStatus.PAYER_NOT_FOUND
+    signer: Signer = Signer.PAYER
+    code: TransferCode = TransferCode.PRINCIPAL
+    agent: Agent = Agent.NEITHER
+    is_priced: bool = True
+    too_little: PaymentStatus = PaymentStatus.INSUFFICIENT_FUNDS
+    scored_as: int = 0  # the kind as the fraud model was taught it (fraud/simulate); 0 = not scored
+    may_be_held: bool = True  # else what the fraud check would hold is refused
+    moves_money: bool = True
+
+
+def _by_agent(kind: PaymentKind, payee_key: str) -> KindTerms:
+    return KindTerms(
+        kind, payee_key, payee_is_number=payee_key == "msisdn", payer_keys=("agent",), payer_kinds=_AGENT,
+        not_of_payer_kind=PaymentStatus.PAYER_IS_NO_AGENT, too_little=PaymentStatus.AGENT_HAS_NOT_ENOUGH_FLOAT,
+        agent=Agent.PAYER if kind is PaymentKind.CASH_IN else Agent.NEITHER, scored_as=_SEND,
+    )  # fmt: skip
+
+
+_K = PaymentKind
+_SEND, _TILL, _BILL, _AIRTIME = (int(k) for k in (_K.SEND_MONEY, _K.PAY_TILL, _K.PAY_BILL, _K.BUY_AIRTIME))
+
+# The simulated town (fraud/simulate) knows four kinds: deposits, withdrawals, float and pay-outs are sends from and to
+# agents and shops there, told apart by the account kinds. So that is what the model is asked about.
+KINDS: dict[int, KindTerms] = {
+    int(terms.kind): terms
+    for terms in (
+        KindTerms(_K.SEND_MONEY, "msisdn", payee_is_number=True, scored_as=_SEND),
+        KindTerms(_K.PAY_TILL, "till", scored_as=_TILL),
+        KindTerms(_K.PAY_BILL, "paybill", reference_needed=True, scored_as=_BILL),
+        KindTerms(
+            _K.BUY_AIRTIME, "", payee_system="airtime", payee_is_number=True, reference_is_payee=True,
+            code=TransferCode.AIRTIME, scored_as=_AIRTIME,
+        ),
+        _by_agent(_K.CASH_IN, "msisdn"),
+        KindTerms(_K.CASH_OUT, "agent", agent=Agent.PAYEE, scored_as=_SEND),
+        _by_agent(_K.AGENT_FLOAT, "agent"),
+        KindTerms(
+            _K.MERCHANT_PAYOUT, "msisdn", payee_is_number=True, payer_keys=("till", "paybill"), payer_kinds=_MERCHANT,
+            not_of_payer_kind=PaymentStatus.PAYER_IS_NO_MERCHANT, scored_as=_SEND,
+        ),
+    )
+}  # fmt: skip
+CHECK_BALANCE = KindTerms(_K.CHECK_BALANCE, "", is_priced=False, moves_money=False)

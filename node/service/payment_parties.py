@@ -1,0 +1,101 @@
+"""Who is meant: accounts by handle, names by account, the operator's accounts; remembered, since each payment asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from node.ledger.columns import Column
+from node.payments.kinds import KindTerms
+from node.payments.msisdn import MsisdnError, normalise
+from node.payments.tariffs import Tariffs
+from node.service.fraud_rules import Listed
+from node.service.limits import HANDLES_REMEMBERED_MAX, NAMES_REMEMBERED_MAX
+from node.storage.ledger_store import LedgerStore
+
+
+class PaymentParties:
+    def __init__(self, store: LedgerStore, tariffs: Tariffs) -> None:
+        self._store = store
+        self._tariffs = tariffs
+        self._operators: dict[int, tuple[int, int]] = {}  # ledger -> accounts of fees and of excise duty
+        self._names: dict[int, str] = {}  # for as long as no profile has changed
+        self._names_version = -1
+        self._handles: dict[tuple[int, str, str], int] = {}  # a handle never leaves its account, so this stays true
+
+    def account(self, ledger: int, key: str, value: str) -> int:
+        """0 = there is none."""
+        if not value:
+            return 0
+        handle = (ledger, key, value)
+        number = self._handles.get(handle, 0)
+        if not number:
+            number = self._store.account_by_handle(ledger, key, value)
+            if number:
+                if len(self._handles) >= HANDLES_REMEMBERED_MAX:
+                    self._handles.clear()
+                self._handles[handle] = number
+        return number
+
+    def by_keys(self, ledger: int, keys: Sequence[str], value: str) -> int:
+        return next((number for key in keys if (number := self.account(ledger, key, value))), 0)
+
+    def system(self, ledger: int, name: str) -> int:
+        """An account of the operator: `KES/fees` and the like."""
+        return self.account(ledger, "system", f"{self._tariffs.currency_of(ledger)}/{name}")
+
+    def payee(self, ledger: int, terms: KindTerms, payee: str) -> int:
+        if terms.payee_system:
+            return self.system(ledger, terms.payee_system) if payee else 0
+        return self.account(ledger, terms.payee_key, payee)
+
+    def operators(self, ledger: int) -> tuple[int, int]:
+        """Accounts of fees and of excise duty; 0 = the operator has none."""
+        return self._operators.get(ledger) or self._find_operators(ledger)
+
+    def _find_operators(self, ledger: int) -> tuple[int, int]:
+        fees, excise = (self.system(ledger, name) for name in ("fees", "excise"))
+        if fees and excise:
+            self._operators[ledger] = fees, excise
+        return fees, excise
+
+    def can_pay_agents(self, ledger: int) -> bool:
+        return self.system(ledger, "commissions") > 0
+
+    def listed(self, lists: Sequence[Listed]) -> dict[int, list[Listed]]:
+        """The entries of lists by account, in every currency that has a tariff."""
+        found: dict[int, list[Listed]] = {}
+        for entry in lists:
+            for ledger in self._tariffs.ledgers:
+                account = self.account(ledger, "msisdn", entry.msisdn)
+                if account:
+                    found.setdefault(account, []).append(entry)
+        return found
+
+    def kind_of(self, account: int) -> int:
+        return int(self._store.columns[account, Column.KIND])
+
+    def name_of(self, account: int) -> str:
+        if not account:
+            return ""
+        if self._names_version != self._store.profiles_version or len(self._names) >= NAMES_REMEMBERED_MAX:
+            self._names_version = self._store.profiles_version
+            self._names.clear()
+        name = self._names.get(account)
+        if name is None:
+            profile = self._store.profile(account)
+            name = self._names[account] = profile.name if profile is not None else ""
+        return name
+
+    def handle_of(self, account: int, *keys: str) -> str:
+        """The first handle of one of these keys."""
+        profile = self._store.profile(account) if account else None
+        handles = profile.handles if profile is not None else ()
+        return next((value for name, value in handles if name in keys), "")
+
+
+def normalised(msisdn: str) -> str:
+    """ "" = no mobile number."""
+    try:
+        return normalise(msisdn)
+    except MsisdnError:
+        return ""
