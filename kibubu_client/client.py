@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from kibubu.config.v1 import config_pb2, config_pb2_grpc
+from kibubu.feed.v1 import feed_pb2
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
 
 from kibubu_client.batching import Batcher
 from kibubu_client.errors import InvalidRequestError, NotAppliedError, UnknownOutcomeError
+from kibubu_client.feed import Feed
 from kibubu_client.leader import ATTEMPT_S_MIN, PAUSE_S_MAX, PAUSE_S_MIN, LeaderCaller, TlsFiles
 from kibubu_client.records import BATCH_TRANSFERS_MAX, TRANSFER, Records, chain_is_open, replies_from_bytes
 
@@ -130,6 +132,36 @@ class Client:
         )
         return response
 
+    async def lookup_receipt(self, receipt: str) -> payments_pb2.LookupPaymentResponse:
+        response: payments_pb2.LookupPaymentResponse = await self._payment(
+            "LookupPayment", payments_pb2.LookupPaymentRequest(receipt=receipt)
+        )
+        return response
+
+    async def set_language(self, request: payments_pb2.SetLanguageRequest) -> payments_pb2.SetLanguageResponse:
+        response: payments_pb2.SetLanguageResponse = await self._payment("SetLanguage", request)
+        return response
+
+    async def language(self, msisdn: str, currency: str, *, deadline_s: float) -> str:
+        """What the customer has chosen; "" = none, or no customer."""
+        request = payments_pb2.GetLanguageRequest(msisdn=msisdn, currency=currency)
+        response: payments_pb2.GetLanguageResponse = await self._leader.call(
+            payments_pb2_grpc.PaymentsServiceStub, "GetLanguage", request, deadline_s
+        )
+        return response.language
+
+    # --- the change feed --------------------------------------------------------------------------------------------
+
+    def pages(self, position: int = 1, offset: int = 0, **wanted: bool) -> Feed:
+        """The feed as its pages, which say how far they go and how far the node is; `wanted` as Feed takes it."""
+        return Feed(self._leader.channels, position, offset, **wanted)
+
+    async def feed(self, from_position: int = 1, from_offset: int = 0, **wanted: bool) -> AsyncIterator[feed_pb2.Event]:
+        """Every event from there on, once, in order, and for ever: resume behind the last one that was taken in."""
+        async for page in self.pages(from_position, from_offset, **wanted):
+            for event in page.events:
+                yield event
+
     # --- accounts and history ---------------------------------------------------------------------------------------
 
     async def create_accounts(self, request: ledger_pb2.CreateAccountsRequest) -> ledger_pb2.CreateAccountsResponse:
@@ -152,6 +184,14 @@ class Client:
 
     async def statement(self, request: ledger_pb2.GetStatementRequest) -> ledger_pb2.GetStatementResponse:
         response: ledger_pb2.GetStatementResponse = await self._ledger("GetStatement", request)
+        return response
+
+    async def balance_at(self, request: ledger_pb2.GetBalanceAtRequest) -> ledger_pb2.GetBalanceAtResponse:
+        response: ledger_pb2.GetBalanceAtResponse = await self._ledger("GetBalanceAt", request)
+        return response
+
+    async def trial_balance(self, request: ledger_pb2.GetTrialBalanceRequest) -> ledger_pb2.GetTrialBalanceResponse:
+        response: ledger_pb2.GetTrialBalanceResponse = await self._ledger("GetTrialBalance", request)
         return response
 
     # --- configuration ----------------------------------------------------------------------------------------------

@@ -75,6 +75,11 @@ class LeaderCaller:
         """The address that the next call tries first."""
         return self._leads.address
 
+    @property
+    def channels(self) -> Sequence[grpc.aio.Channel]:
+        """To every node, for what any of them answers."""
+        return tuple(self._channels.values())
+
     async def close(self) -> None:
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
 

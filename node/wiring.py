@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
 from kibubu.config.v1 import config_pb2, config_pb2_grpc
+from kibubu.feed.v1 import feed_pb2, feed_pb2_grpc
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
 from kibubu.review.v1 import review_pb2, review_pb2_grpc
@@ -33,10 +34,13 @@ from node.payments.tariffs import TariffError, load_tariffs
 from node.process import rest_collector
 from node.service.admin_servicer import AdminServicer
 from node.service.admission import Admission
+from node.service.applied import AppliedSignal
 from node.service.auth import RoleChecks, server_options
 from node.service.config import ConfigError, NodeConfig
 from node.service.config_servicer import ConfigServicer
 from node.service.expiry import Expiry
+from node.service.feed_events import FeedReader
+from node.service.feed_servicer import FeedServicer
 from node.service.fraud_client import FraudClient
 from node.service.guard import Guard
 from node.service.leadership import transfer_leadership
@@ -87,10 +91,11 @@ def read_key(path: Path) -> bytes:
 class TimedStore:
     """The store as the engine's state machine, with the time of each apply in the metrics."""
 
-    def __init__(self, data: DataFolder, metrics: NodeMetrics) -> None:
+    def __init__(self, data: DataFolder, metrics: NodeMetrics, on_applied: Callable[[], None]) -> None:
         self._store = data.store
         self._snapshots = data.snapshots
         self._stage_apply = metrics.stage_apply
+        self._on_applied = on_applied
 
     def tick(self, now_ns: int) -> None:
         self._store.tick(now_ns)
@@ -108,6 +113,7 @@ class TimedStore:
         started_at = time.perf_counter()
         results: list[object] = [*self._store.apply(entries)]
         self._stage_apply.observe(time.perf_counter() - started_at)
+        self._on_applied()
         return results
 
 
@@ -128,7 +134,9 @@ def die(config: NodeConfig, error: BaseException) -> None:
     exit_at_once(reason)
 
 
-def build_engine(config: NodeConfig, data: DataFolder, metrics: NodeMetrics) -> RaftEngine:
+def build_engine(
+    config: NodeConfig, data: DataFolder, metrics: NodeMetrics, on_applied: Callable[[], None]
+) -> RaftEngine:
     consensus = ConsensusConfig(
         node_id=config.node_id,
         cluster_id=config.cluster_id,
@@ -142,7 +150,7 @@ def build_engine(config: NodeConfig, data: DataFolder, metrics: NodeMetrics) -> 
         data.log,
         GrpcTransport(consensus),
         SystemClock(),
-        TimedStore(data, metrics),
+        TimedStore(data, metrics, on_applied),
         snapshots=data.snapshots,
         room=RoomWatch(config.data_dir, config.reserve_mib << 20, (data.log.map_room, data.store.database.map_room)),
         on_fatal_error=lambda error: die(config, error),
@@ -177,7 +185,8 @@ class Node:
         self._scrubber = Scrubber(data.store.database, data.log)
         self._registry = CollectorRegistry()
         self._metrics = NodeMetrics(self._registry)
-        self._engine = build_engine(config, data, self._metrics)
+        self._applied = AppliedSignal(lambda: self._store.applied_position)
+        self._engine = build_engine(config, data, self._metrics, self._applied.notify)
         if data.installed is not None:
             _log.info("installed a snapshot of position %d", data.installed.position)
         if not data.log.member.voter:
@@ -211,6 +220,7 @@ class Node:
         if await transfer_leadership(self._engine):
             _log.info("handed the lead over to %s", self._engine.status().leader_id)
         await self._health.enter_graceful_shutdown()
+        self._feed.close()
         await server.stop(_STOP_GRACE_S)
         if fraud is not None:
             await fraud.close()
@@ -245,11 +255,17 @@ class Node:
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
             LedgerServicer(self._store, admission, barrier, guard, self._pin_key), services
         )
-        payments_pb2_grpc.add_PaymentsServiceServicer_to_server(PaymentsServicer(book, desk, barrier, guard), services)
+        payments_pb2_grpc.add_PaymentsServiceServicer_to_server(
+            PaymentsServicer(book, desk, barrier, guard, admission), services
+        )
         review = ReviewServicer(ReviewBook(self._store, self._tariffs), admission, barrier, guard)
         review_pb2_grpc.add_ReviewServiceServicer_to_server(review, services)
         configuration = ConfigServicer(self._store, admission, barrier, guard)
         config_pb2_grpc.add_ConfigServiceServicer_to_server(configuration, services)
+        # A book of its own, since threads read the feed.
+        reader = FeedReader(self._store, PaymentBook(self._store, self._tariffs, self._pin_key))
+        self._feed = FeedServicer(self._store, reader, self._applied, self._engine, guard)
+        feed_pb2_grpc.add_FeedServiceServicer_to_server(self._feed, services)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
             AdminServicer(
                 config,
@@ -289,7 +305,7 @@ class Node:
 
 
 def _service_names() -> tuple[str, ...]:
-    files = (ledger_pb2, payments_pb2, review_pb2, config_pb2, admin_pb2)
+    files = (ledger_pb2, payments_pb2, review_pb2, config_pb2, feed_pb2, admin_pb2)
     names = (service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
     return (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from kibubu_client import Client
 from ussd_edge import browser
 from ussd_edge.browser import BrowserPhone
-from ussd_edge.catalogues import StoredLanguages, load_words
+from ussd_edge.catalogues import LedgerLanguages, load_words
 from ussd_edge.gateways import GATEWAYS
 from ussd_edge.gateways.seam import BadRequestError, Gateway, HttpCall, NoSuchPathError, Phase, Showing, Step
 from ussd_edge.guard import Access, may_call
@@ -96,8 +96,8 @@ class UssdApp:
                 client, store = self._make_client(), self._make_store()
                 steps = Steps(
                     client, store, Sealer(self._settings.session_key), self._words_of,
-                    StoredLanguages(store, self._settings.default_language), currency=self._settings.currency,
-                    clock_ms=self._clock_ms,
+                    LedgerLanguages(client, store, self._settings.currency, self._settings.default_language),
+                    currency=self._settings.currency, clock_ms=self._clock_ms,
                 )  # fmt: skip
                 self._open = client, store, steps
                 await send({"type": "lifespan.startup.complete"})

@@ -9,20 +9,11 @@ from kibubu.payments.v1 import payments_pb2
 from kibubu_client import Client, InvalidRequestError, NotAppliedError, UnknownOutcomeError
 from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Order
 
-_RECEIPT_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_RECEIPT_LENGTH = 10
-
 
 def step_id(gateway: str, session_id: str, msisdn: str, step: int, what: str) -> bytes:
     """16 bytes from where the PIN was typed and what it was for; the PIN itself is no part of it."""
     parts = "\x1f".join((gateway, session_id, msisdn, str(step), what))
     return hashlib.sha256(parts.encode()).digest()[:16]
-
-
-def receipt(payment_id: bytes) -> str:
-    """Ten letters to quote to customer care."""
-    number = int.from_bytes(payment_id, "big") >> (128 - 5 * _RECEIPT_LENGTH)
-    return "".join(_RECEIPT_LETTERS[number >> 5 * at & 31] for at in reversed(range(_RECEIPT_LENGTH)))
 
 
 class LedgerAnswers:
@@ -74,7 +65,7 @@ class LedgerAnswers:
             fee_minor=outcome.fee_minor,
             balance_minor=outcome.payer_available_minor,
             tries_left=outcome.pin_tries_left,
-            receipt=receipt(payment_id),
+            receipt=outcome.receipt,
         )
 
     async def _balance(self, ask: AskBalance) -> Answer:

@@ -18,7 +18,9 @@ INPUT_CHARACTERS_MAX = 64
 SESSIONS_MAX = 200_000  # in the embedded store; beyond it the oldest is forgotten
 SESSION_S_MAX = 300  # networks end a session after 120 to 180 seconds
 RESUME_S_MAX = 600  # a dropped session can be gone on with for so long
-LANGUAGE_S_MAX = 400 * 24 * 3_600  # a choice of language that is not made anew
+LANGUAGE_S_MAX = 400 * 24 * 3_600  # a choice of language that the ledger could not take
+LANGUAGE_REMEMBERED_S_MAX = 300  # one that it has: another edge may have changed it
+LANGUAGE_UNKNOWN_S_MAX = 30  # the operator's own language, for a customer who has chosen none
 REPLAY_MS_MAX = 1_000  # no person types the same number again this soon: it is the gateway's retry
 REPLAY_CHARACTERS_MIN = 4
 
@@ -29,6 +31,7 @@ HANDSETS_MAX = 200_000  # whose rate is remembered
 
 # How long the edge waits, well within the 10 to 15 seconds that gateways wait for it.
 LEDGER_DEADLINE_S = 5.0
+LANGUAGE_DEADLINE_S = 1.0
 STORE_TIMEOUT_S = 0.5
 CONNECTIONS_MAX = 2_000
 STORE_CONNECTIONS_MAX = 50

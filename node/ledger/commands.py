@@ -1,10 +1,11 @@
-"""The commands that are not transfers: accounts, handles, flags, limits, PIN verifiers, names, documents. Pure,
-deterministic."""
+"""The commands that are not transfers: accounts, handles, flags, limits, PIN verifiers, names, languages, documents.
+Pure, deterministic."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ NAME_BYTES_MAX = 64
 ACCOUNTS_MAX = 100_000_000
 LEDGER_MAX = 999  # ISO 4217 numbers
 PIN_VERIFIER_BYTES = 32
+_LANGUAGE = re.compile(r"[a-z]{2,3}", re.ASCII)
 _HANDLE_VALUE = re.compile(r"[0-9A-Za-z/_.-]{1,32}", re.ASCII)
 # An int, since the complement of an IntFlag keeps to its known members: no unknown flag would ever be found.
 _SETTABLE_FLAGS = int(
@@ -141,7 +143,7 @@ def _add_handle(accounts: Accounts, history: History, facts: Facts, action: raft
     if problem is not C.OK:
         return problem
     facts.set_handle(ledger, handle.key, handle.value, number)
-    facts.set_profile(number, Profile(profile.name, (*profile.handles, (handle.key, handle.value))))
+    facts.set_profile(number, replace(profile, handles=(*profile.handles, (handle.key, handle.value))))
     return C.OK
 
 
@@ -179,7 +181,15 @@ def _set_name(_a: Accounts, history: History, facts: Facts, action: raft_pb2.Set
     if len(action.name.encode()) > NAME_BYTES_MAX:
         return C.NAME_TOO_LONG
     profile = history.profile(action.account_number) or Profile("", ())
-    facts.set_profile(action.account_number, Profile(action.name, profile.handles))
+    facts.set_profile(action.account_number, replace(profile, name=action.name))
+    return C.OK
+
+
+def _set_language(_a: Accounts, history: History, facts: Facts, action: raft_pb2.SetLanguage, _: int) -> C:
+    if not _LANGUAGE.fullmatch(action.language):
+        return C.LANGUAGE_MALFORMED
+    profile = history.profile(action.account_number) or Profile("", ())
+    facts.set_profile(action.account_number, replace(profile, language=action.language))
     return C.OK
 
 
@@ -196,4 +206,5 @@ _CHANGES: dict[str, Any] = {
     "set_overdraft_limit": _set_overdraft_limit,
     "set_pin_verifier": _set_pin_verifier,
     "set_name": _set_name,
+    "set_language": _set_language,
 }

@@ -25,6 +25,7 @@ class CommandOutcome:
 class Profile:
     name: str
     handles: tuple[tuple[str, str], ...]
+    language: str = ""  # of its owner, as ISO 639 has it; empty = none chosen
 
 
 @dataclass(frozen=True, slots=True)

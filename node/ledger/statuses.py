@@ -90,6 +90,7 @@ class CommandStatus(IntEnum):
     DOCUMENT_TOO_LARGE = 42
     DOCUMENT_AUTHOR_MALFORMED = 43  # empty, or too long
     DOCUMENT_VERSION_DIFFERS = 44  # another version is in force than the one that was to be replaced
+    LANGUAGE_MALFORMED = 80
 
 
 class PaymentStatus(IntEnum):
@@ -156,6 +157,7 @@ class PaymentStatus(IntEnum):
     QUOTE_HAS_EXPIRED = 77
     RATE_MISSING = 78
     AMOUNT_TOO_SMALL_TO_CONVERT = 79
+    LANGUAGE_MALFORMED = 80
 
 
 class PaymentKind(IntEnum):

@@ -59,6 +59,7 @@ class Applied:
     commands: Sequence[CommandOutcome]
     replies: Records
     pin_tries: Sequence[int]
+    first_payment: int = 0  # offset of the share's payments among the entry's
 
 
 @dataclass(slots=True)
@@ -242,6 +243,7 @@ class Admission:
                     result.commands[command : command + commands],
                     result.replies[transfer : transfer + transfers],
                     result.pin_tries[payment : payment + payments],
+                    payment,
                 )
                 item.future.set_result(share)
             command, transfer, payment = command + commands, transfer + transfers, payment + payments

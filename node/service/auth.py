@@ -22,6 +22,7 @@ _ALLOWED: Mapping[str, frozenset[str]] = {
     "kibubu.payments.v1.PaymentsService": frozenset({"operator", "edge"}),
     "kibubu.review.v1.ReviewService": frozenset({"operator"}),
     "kibubu.config.v1.ConfigService": frozenset({"operator"}),
+    "kibubu.feed.v1.FeedService": frozenset({"operator", "auditor", "outbox"}),
     "kibubu.admin.v1.AdminService": frozenset({"operator"}),
     "grpc.health.v1.Health": frozenset({"operator", "edge", "node", "prometheus"}),
     "grpc.reflection.v1alpha.ServerReflection": frozenset({"operator"}),

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from kibubu.ledger.v1 import ledger_pb2
 
-from node.ledger.records import Records
+from node.ledger.records import OutcomeFlag, Records
 from node.ledger.statuses import Status
 from node.service.errors import InvalidRequestError
 from node.service.limits import NARRATIVE_BYTES_MAX
+from node.storage.replies import StoredTransfer
 
 _TRANSFER = struct.Struct("<QQQQqQQQQQIIHHI32s")  # the layout of records.TRANSFER
 _WORD_MAX = (1 << 64) - 1
@@ -131,3 +132,26 @@ _REPLY_FIELDS = (
 
 def status_name(status: int) -> str:
     return _STATUS_NAMES.get(status, "unknown")
+
+
+def stored_message(stored: StoredTransfer | None) -> ledger_pb2.StoredTransfer:
+    if stored is None:
+        return ledger_pb2.StoredTransfer(
+            result=ledger_pb2.TransferResult(status=NOT_FOUND, status_name="transfer_not_found")
+        )
+    outcome = stored.outcome
+    return ledger_pb2.StoredTransfer(
+        transfer=transfer_message(stored.record),
+        result=ledger_pb2.TransferResult(
+            status=int(outcome["status"]),
+            status_name=status_name(int(outcome["status"])),
+            duplicate=bool(int(outcome["flags"]) & OutcomeFlag.DUPLICATE),
+            position=stored.position,
+            offset=stored.offset,
+            timestamp_ns=stored.timestamp_ns,
+            debit_balance_minor=int(outcome["debit_balance_minor"]),
+            debit_available_minor=int(outcome["debit_available_minor"]),
+            credit_balance_minor=int(outcome["credit_balance_minor"]),
+            credit_available_minor=int(outcome["credit_available_minor"]),
+        ),
+    )

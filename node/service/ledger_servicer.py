@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,12 +17,10 @@ from node.payments import pin as pin_rules
 from node.payments.msisdn import MsisdnError, normalise
 from node.service.admission import Admission, Applied
 from node.service.codec import (
-    NOT_FOUND,
     id_from_bytes,
     pack_transfers,
     result_messages,
-    status_name,
-    transfer_message,
+    stored_message,
 )
 from node.service.errors import InvalidRequestError, UnknownOutcomeError
 from node.service.guard import Guard
@@ -34,7 +33,8 @@ from node.service.limits import (
     TRANSFERS_IN_CALL_MAX,
 )
 from node.service.reads import ReadBarrier
-from node.storage.ledger_store import LedgerStore, StoredTransfer, UnknownReferenceError
+from node.service.statements import TrialPage, balance_at, statement_page, trial_balance
+from node.storage.ledger_store import LedgerStore, UnknownReferenceError
 
 MAIN_LEDGER = 404  # KES
 
@@ -176,7 +176,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             _check_count("ids", len(request.ids), LOOKUPS_IN_CALL_MAX)
             ids = [id_from_bytes(raw, f"ids[{i}]") for i, raw in enumerate(request.ids)]
             position = await self._read_position(request.stale_ok)
-            found = [_stored_message(self._store.lookup_transfer(number)) for number in ids]
+            found = [stored_message(self._store.lookup_transfer(number)) for number in ids]
             return ledger_pb2.LookupTransfersResponse(
                 transfers=found,
                 as_of_position=position,
@@ -191,24 +191,53 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             size = request.page_size or STATEMENT_PAGE_DEFAULT
             if size > STATEMENT_PAGE_MAX:
                 raise InvalidRequestError(f"page_size: at most {STATEMENT_PAGE_MAX}, is {size}")
+            _check_span(request.from_time_ns, request.to_time_ns)
             before = _page_reference(request.page_token)
             position = await self._read_position(request.stale_ok)
-            number = request.account_number
-            if not 0 < number <= self._store.accounts_total:
-                raise InvalidRequestError(f"account_number: there is no account {number}")
+            number = self._existing(request.account_number)
             try:
-                page = self._store.statement(number, before, size)
+                page = await asyncio.to_thread(
+                    statement_page, self._store, number, before, size, request.from_time_ns, request.to_time_ns
+                )
             except UnknownReferenceError as error:
                 raise InvalidRequestError("page_token: not one that this service gave for this account") from error
-            more = len(page) == size
-            token = str(page[-1].position << 16 | page[-1].offset) if more else ""
             return ledger_pb2.GetStatementResponse(
-                transfers=[_stored_message(stored) for stored in page],
-                next_page_token=token,
+                transfers=[stored_message(stored) for stored in page.transfers],
+                next_page_token=str(page.next_reference or ""),
                 as_of_position=position,
                 as_of_timestamp_ns=self._store.last_timestamp_ns,
                 term=self._barrier.term,
             )
+
+    async def GetBalanceAt(  # noqa: N802
+        self, request: ledger_pb2.GetBalanceAtRequest, context: Any
+    ) -> ledger_pb2.GetBalanceAtResponse:
+        async with self._guard.call("GetBalanceAt", context):
+            before = _page_reference(request.page_token)
+            if request.time_ns <= 0:
+                raise InvalidRequestError("time_ns: must be a time after 1970")
+            await self._barrier()
+            number = self._existing(request.account_number)
+            try:
+                return await asyncio.to_thread(balance_at, self._store, number, before, request.time_ns)
+            except UnknownReferenceError as error:
+                raise InvalidRequestError("page_token: not one that this service gave for this account") from error
+
+    async def GetTrialBalance(  # noqa: N802
+        self, request: ledger_pb2.GetTrialBalanceRequest, context: Any
+    ) -> ledger_pb2.GetTrialBalanceResponse:
+        async with self._guard.call("GetTrialBalance", context):
+            _check_span(request.from_time_ns, request.to_time_ns)
+            page = TrialPage.parse(request.page_token)
+            position = await self._barrier()
+            if page is None or page.as_of > position:
+                raise InvalidRequestError("page_token: not one that this service gave")
+            return await asyncio.to_thread(trial_balance, self._store, page, request.from_time_ns, request.to_time_ns)
+
+    def _existing(self, number: int) -> int:
+        if not 0 < number <= self._store.accounts_total:
+            raise InvalidRequestError(f"account_number: there is no account {number}")
+        return number
 
     async def _read_position(self, stale_ok: bool) -> int:
         return self._store.applied_position if stale_ok else await self._barrier()
@@ -308,31 +337,16 @@ def _command_results(applied: Applied) -> Sequence[ledger_pb2.CommandResult]:
     ]
 
 
+def _check_span(from_ns: int, to_ns: int) -> None:
+    if from_ns < 0:
+        raise InvalidRequestError(f"from_time_ns: must not be negative, is {from_ns}")
+    if to_ns < 0 or (to_ns and to_ns <= from_ns):
+        raise InvalidRequestError(f"to_time_ns: must be later than from_time_ns {from_ns}, is {to_ns}")
+
+
 def _page_reference(token: str) -> int:
     if not token:
         return 0
     if not (token.isascii() and token.isdecimal() and len(token) <= 20):
         raise InvalidRequestError("page_token: not one that this service gave")
     return int(token)
-
-
-def _stored_message(stored: StoredTransfer | None) -> ledger_pb2.StoredTransfer:
-    if stored is None:
-        return ledger_pb2.StoredTransfer(
-            result=ledger_pb2.TransferResult(status=NOT_FOUND, status_name="transfer_not_found")
-        )
-    outcome = stored.outcome
-    return ledger_pb2.StoredTransfer(
-        transfer=transfer_message(stored.record),
-        result=ledger_pb2.TransferResult(
-            status=int(outcome["status"]),
-            status_name=status_name(int(outcome["status"])),
-            position=stored.position,
-            offset=stored.offset,
-            timestamp_ns=stored.timestamp_ns,
-            debit_balance_minor=int(outcome["debit_balance_minor"]),
-            debit_available_minor=int(outcome["debit_available_minor"]),
-            credit_balance_minor=int(outcome["credit_balance_minor"]),
-            credit_available_minor=int(outcome["credit_available_minor"]),
-        ),
-    )

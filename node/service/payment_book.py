@@ -18,11 +18,12 @@ from node.payments.gsma import gsma_error
 from node.payments.kinds import CHECK_BALANCE, KINDS, Agent, KindTerms
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.payments.plan import Decided, Parties, content_hash, pack_chain, pack_legs, pack_payment
+from node.payments.receipts import POSITIONS, Place
 from node.payments.tariffs import Tariffs
 from node.service.fraud_rules import Listed
 from node.service.limits import REFERENCE_BYTES_MAX
 from node.service.payment_drafts import Draft
-from node.service.payment_outcomes import Legs, judge_by_legs, model_name, refusal
+from node.service.payment_outcomes import Legs, add_receipt, judge_by_legs, model_name, refusal
 from node.service.payment_parties import PaymentParties, normalised
 from node.service.payment_rules import PaymentRules
 from node.storage.ledger_store import LedgerStore, StoredPayment
@@ -118,6 +119,14 @@ class PaymentBook:
         content = content_hash(CHECK_BALANCE.kind, payer, "", 0, currency, "")
         return Draft(request_id, CHECK_BALANCE, ledger, account, 0, 0, b"", content, account)
 
+    def customer(self, currency: str, msisdn: str) -> int:
+        """The account of a phone number in any of its forms, 0 = none."""
+        return self.parties.account(self._tariffs.ledger_of(currency), "msisdn", normalised(msisdn))
+
+    def language_of(self, account: int) -> str:
+        profile = self._store.profile(account) if account else None
+        return profile.language if profile is not None else ""
+
     def listed(self, lists: Sequence[Listed]) -> dict[int, list[Listed]]:
         return self.parties.listed(lists)
 
@@ -208,6 +217,7 @@ class PaymentBook:
             outcome.payee_fee_minor = _payee_fee_minor(stored.transfers, outcome.excise_minor, terms)
         parts = slice(0, len(stored.legs))
         judge_by_legs(outcome, PaymentStatus(int(record["status"])), Legs.of(stored.legs), parts, terms)
+        add_receipt(outcome, stored.offset, int(record["ledger"]))
         return outcome
 
     def _tries_left(self, account: int) -> int:
@@ -215,9 +225,19 @@ class PaymentBook:
 
     def lookup(self, payment_id: int) -> payments_pb2.LookupPaymentResponse:
         stored = self._store.lookup_payment(payment_id)
-        if stored is None:
-            return payments_pb2.LookupPaymentResponse(found=False)
+        return payments_pb2.LookupPaymentResponse(found=False) if stored is None else self.described(stored)
+
+    def lookup_receipt(self, place: Place, receipt: str) -> payments_pb2.LookupPaymentResponse:
+        """Of the payments that the receipt may mean, the one that has it."""
+        for stored in self._store.payments_within(place.span_ns, place.first_position_from, POSITIONS, place.offset):
+            found = self.described(stored)
+            if found.outcome.receipt == receipt:
+                return found
+        return payments_pb2.LookupPaymentResponse(found=False)
+
+    def described(self, stored: StoredPayment) -> payments_pb2.LookupPaymentResponse:
         record = stored.record
+        payment_id = int(record["id_hi"]) << 64 | int(record["id_lo"])
         kind, payer_account = int(record["kind"]), int(record["payer_account"])
         terms, reference = KINDS.get(kind), _text(record["reference"])
         to_number = terms is not None and terms.reference_is_payee

@@ -230,8 +230,9 @@ class PaymentDesk:
                 wait_s=None,
             )
             legs, at = Legs.of(applied.replies), (applied.position, applied.timestamp_ns)
-            for draft, part, tries in zip(logged, parts, applied.pin_tries, strict=True):
-                outcomes[draft.payment_id] = outcome_of(draft, *at, legs, part, tries)
+            rows = zip(logged, parts, applied.pin_tries, strict=True)
+            for offset, (draft, part, tries) in enumerate(rows, applied.first_payment):
+                outcomes[draft.payment_id] = outcome_of(draft, *at, offset, legs, part, tries)
         return [outcomes.get(job.draft.payment_id) or refusal(job.draft.status) for job in jobs]
 
     async def _score(self, drafts: list[Draft], now_ns: int) -> None:

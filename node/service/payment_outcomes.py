@@ -12,6 +12,7 @@ from node.ledger.statuses import PaymentStatus, Status
 from node.payments.gsma import gsma_error
 from node.payments.kinds import Agent, KindTerms, Signer
 from node.payments.pin_tries import PIN_TRIES_MAX
+from node.payments.receipts import receipt_of
 from node.service.codec import status_name
 from node.service.payment_drafts import Draft
 
@@ -54,7 +55,7 @@ def refusal(status: PaymentStatus) -> payments_pb2.Outcome:
 
 
 def outcome_of(
-    draft: Draft, position: int, timestamp_ns: int, legs: Legs, part: slice, pin_tries: int
+    draft: Draft, position: int, timestamp_ns: int, offset: int, legs: Legs, part: slice, pin_tries: int
 ) -> payments_pb2.Outcome:
     """Of a draft that was just applied; `part` says which of the legs are its own."""
     fee, special = draft.fee, draft.special
@@ -74,12 +75,20 @@ def outcome_of(
         outcome.commission_minor, outcome.payee_fee_minor = fee.commission_minor, fee.payee_fee_minor
     if special is None:
         judge_by_legs(outcome, draft.final_status, legs, part, draft.terms)
+        add_receipt(outcome, offset, draft.ledger)
         return outcome
     judge_by_legs(outcome, draft.final_status, legs, part, draft.terms, special.id_is_used)
     if not outcome.gsma_code:
         for name, value in special.told.items():
             setattr(outcome, name, value)
+    add_receipt(outcome, offset, draft.ledger)
     return outcome
+
+
+def add_receipt(outcome: payments_pb2.Outcome, offset: int, ledger: int) -> None:
+    """What was refused gets none, and what moved no money."""
+    if outcome.amount_minor and not outcome.gsma_code and not outcome.duplicate:
+        outcome.receipt = receipt_of(outcome.position, offset, outcome.timestamp_ns, ledger)
 
 
 def judge_by_legs(

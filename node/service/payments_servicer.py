@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
+from kibubu.raft.v1 import raft_pb2
 
 from node.ledger.columns import Column
-from node.ledger.statuses import PaymentStatus
+from node.ledger.statuses import CommandStatus, PaymentStatus
+from node.payments.receipts import place_of
+from node.service.admission import Admission
 from node.service.codec import id_from_bytes
 from node.service.errors import InvalidRequestError, ServiceError
 from node.service.guard import Guard
@@ -23,9 +27,12 @@ _Item = payments_pb2.MakePaymentsResponse.Item
 
 
 class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
-    def __init__(self, book: PaymentBook, desk: PaymentDesk, barrier: ReadBarrier, guard: Guard) -> None:
+    def __init__(
+        self, book: PaymentBook, desk: PaymentDesk, barrier: ReadBarrier, guard: Guard, admission: Admission
+    ) -> None:
         self._book = book
         self._desk = desk
+        self._admission = admission
         self._barrier = barrier
         self._guard = guard
 
@@ -85,8 +92,15 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
         self, request: payments_pb2.LookupPaymentRequest, context: Any
     ) -> payments_pb2.LookupPaymentResponse:
         async with self._guard.call("LookupPayment", context):
-            payment_id = id_from_bytes(request.payment_id, "payment_id")
+            if bool(request.payment_id) == bool(request.receipt):
+                raise InvalidRequestError("payment_id: either it or receipt, and not both")
+            place = place_of(request.receipt) if request.receipt else None
+            if request.receipt and place is None:
+                raise InvalidRequestError("receipt: ten letters and digits, the first three a day")
+            payment_id = id_from_bytes(request.payment_id, "payment_id") if place is None else 0
             await self._barrier()
+            if place is not None:
+                return await asyncio.to_thread(self._book.lookup_receipt, place, request.receipt.strip().upper())
             return self._book.lookup(payment_id)
 
     async def CheckBalance(  # noqa: N802
@@ -108,6 +122,39 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
                 response.available_minor = response.balance_minor - int(row[Column.DEBITS_PENDING])
                 response.name = self._book.name_of(draft.payer_account)
             return response
+
+    async def SetLanguage(  # noqa: N802
+        self, request: payments_pb2.SetLanguageRequest, context: Any
+    ) -> payments_pb2.SetLanguageResponse:
+        async with self._guard.call("SetLanguage", context, leader_only=True):
+            id_from_bytes(request.request_id, "request_id")
+            account = self._book.customer(request.currency, request.msisdn)
+            if not account:
+                status = PaymentStatus.PAYER_NOT_FOUND
+                return payments_pb2.SetLanguageResponse(status=status, status_name=status.name.lower())
+            change = raft_pb2.SetLanguage(account_number=account, language=request.language)
+            command = raft_pb2.Command(request_id=request.request_id, set_language=change)
+            (outcome,) = (await self._admission.submit(commands=[command])).commands
+            status = _OF_COMMAND.get(CommandStatus(outcome.status), PaymentStatus.OK)
+            return payments_pb2.SetLanguageResponse(
+                status=status, status_name=status.name.lower(), position=outcome.position
+            )
+
+    async def GetLanguage(  # noqa: N802
+        self, request: payments_pb2.GetLanguageRequest, context: Any
+    ) -> payments_pb2.GetLanguageResponse:
+        async with self._guard.call("GetLanguage", context):
+            await self._barrier()
+            account = self._book.customer(request.currency, request.msisdn)
+            return payments_pb2.GetLanguageResponse(language=self._book.language_of(account))
+
+
+_OF_COMMAND = {
+    CommandStatus.LANGUAGE_MALFORMED: PaymentStatus.LANGUAGE_MALFORMED,
+    CommandStatus.ACCOUNT_CLOSED: PaymentStatus.PAYER_CLOSED,
+    CommandStatus.REQUEST_ID_MUST_NOT_BE_ZERO: PaymentStatus.PAYMENT_ID_MUST_NOT_BE_ZERO,
+    CommandStatus.REQUEST_ID_USED_FOR_ANOTHER_REQUEST: PaymentStatus.PAYMENT_ID_USED_FOR_ANOTHER_PAYMENT,
+}
 
 
 def _failed(error: ServiceError) -> _Item:

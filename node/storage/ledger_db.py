@@ -6,7 +6,7 @@ ids, runs  transfer id -> reference, in sorted runs           see node/storage/i
 payments   payment id (16) -> reference (8)
 rows       account number (8) -> account row
 handles    ledger, key, value -> account number (8)
-profiles   account number (8) -> name and handles
+profiles   account number (8) -> name, handles, language
 requests   request id (16) -> content hash, status, account, position, timestamp
 documents  kind, key, version -> position, timestamp, author, body   see node/storage/documents
 pending    reference (8) -> id words and fields               of what still waits
@@ -243,8 +243,8 @@ class LedgerDb:
         value = self._get("profiles", _key(account_number))
         if value is None:
             return None
-        name, handles = json.loads(value)
-        return Profile(name, tuple((key, handle) for key, handle in handles))
+        name, handles, *language = json.loads(value)
+        return Profile(name, tuple((key, handle) for key, handle in handles), *language)
 
     def remembered(self, request_id: bytes) -> Remembered | None:
         value = self._get("requests", request_id)
@@ -348,7 +348,8 @@ def fact_items(memtable: Memtable) -> dict[str, list[tuple[bytes, bytes]]]:
 
 
 def _profile_value(profile: Profile) -> bytes:
-    return json.dumps([profile.name, profile.handles]).encode()
+    fields = [profile.name, profile.handles]
+    return json.dumps([*fields, profile.language] if profile.language else fields).encode()
 
 
 def _request_value(remembered: Remembered) -> bytes:

@@ -8,7 +8,8 @@ replays the log behind it. Memory stays bounded: when a checkpoint is due and th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -16,6 +17,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from node.ledger import kernel
+from node.ledger.columns import Column
 from node.ledger.counting import by_kind_and_outcome
 from node.ledger.history import (
     AppliedBatch,
@@ -193,7 +195,7 @@ class LedgerStore:
                 self._documents_version += self._active.documents_set - documents_set
         self._transfers_total += len(batch.outcomes)
         return EntryResult(
-            position, batch.timestamp_ns, batch.command_outcomes, replies_of(batch, term), batch.pin_tries
+            position, batch.timestamp_ns, batch.command_outcomes, replies_of(batch, term=term), batch.pin_tries
         )
 
     def _share_full(self) -> float:
@@ -390,7 +392,10 @@ class LedgerStore:
         return self._stored(reference)
 
     def _stored(self, reference: int) -> StoredTransfer:
-        stored = self._copied(reference, stored_transfer)
+        return self.filled(self._copied(reference, stored_transfer))
+
+    def filled(self, stored: StoredTransfer) -> StoredTransfer:
+        """What a post or void left to its pending transfer is written into its record."""
         original = int(stored.outcome["original"])
         left_empty = [name for name in ("debit_account", "credit_account", "ledger") if not int(stored.record[name])]
         if int(stored.record["flags"]) & TransferFlag.POST and not int(stored.record["amount_minor"]):
@@ -436,13 +441,53 @@ class LedgerStore:
 
     def lookup_payment(self, number: int) -> StoredPayment | None:
         """The first with this id: a later one, proposed by a leader that did not know of it, changes nothing."""
+        reference = self.payment_reference(number)
+        if not reference:
+            return None
+        return stored_payment(self._open(reference >> OFFSET_BITS), reference & _OFFSET_MASK)
+
+    def payment_reference(self, number: int) -> int:
+        """Position and offset of the first payment with this id, 0 = none."""
         memtables = self._memtables()
         reference = self._db.payment(number.to_bytes(16, "big"))
         for memtable in reversed(memtables):
             reference = reference or memtable.payments.get(number, 0)
-        if not reference:
-            return None
-        return stored_payment(self._open(reference >> OFFSET_BITS), reference & _OFFSET_MASK)
+        return reference
+
+    def payments_within(
+        self, span_ns: tuple[int, int], first_from: Callable[[int], int], step: int, offset: int
+    ) -> Iterator[StoredPayment]:
+        """The payments at `offset` of every `step`th entry of a span of time, the first at `first_from(position)`."""
+        last = self._applied_position
+        position = first_from(max(self.position_at(span_ns[0]), 1))
+        while position <= last:
+            opened = self._open_or_none(position)
+            if opened is not None and opened.batch.timestamp_ns >= span_ns[1]:
+                return
+            if opened is not None and offset < len(opened.entry.payments):
+                yield stored_payment(opened, offset)
+            position += step
+
+    def position_at(self, timestamp_ns: int) -> int:
+        """The first applied position of that time or later; one more than all when there is none."""
+        return 1 + bisect_left(range(1, self._applied_position + 1), timestamp_ns, key=self._timestamp_of)
+
+    def _timestamp_of(self, position: int) -> int:
+        batch = self._batch(position)
+        if batch is None:
+            raise BrokenHistoryError(f"no batch is stored at {position}, though it was applied")
+        return batch.timestamp_ns
+
+    def _open_or_none(self, position: int) -> OpenBatch | None:
+        """None = a new leader's no-op."""
+        batch = self._batch(position)
+        return open_batch(batch) if batch is not None and batch.entry else None
+
+    def posted_by_account(self) -> tuple[int, Int64s]:
+        """A position, and as of it int64 (accounts, 4): ledger, kind, debits posted, credits posted."""
+        wanted = [Column.LEDGER, Column.KIND, Column.DEBITS_POSTED, Column.CREDITS_POSTED]
+        with self._applying:
+            return self._applied_position, self._state.columns[1 : self._state.accounts_total + 1, wanted]
 
     # --- proofs ---------------------------------------------------------------------------------------------------
 

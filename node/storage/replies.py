@@ -28,15 +28,17 @@ class StoredPayment:
     legs: Records  # REPLY, one for each leg
     transfers: Records  # TRANSFER, the same legs
     position: int
+    offset: int  # among the payments of its entry
     timestamp_ns: int
 
 
-def replies_of(batch: AppliedBatch, term: int = 0) -> Records:
-    """REPLY records of a batch; a duplicate says where and when the first was decided. The term is that of the log's
-    entry, which is known when it is applied and not stored: 0 later."""
-    outcomes, n = batch.outcomes, len(batch.outcomes)
+def replies_of(batch: AppliedBatch, first: int = 0, count: int | None = None, *, term: int = 0) -> Records:
+    """REPLY records of a batch, or of some of it; a duplicate says where and when the first was decided. The term is
+    that of the log's entry, which is known when it is applied and not stored: 0 later."""
+    outcomes = batch.outcomes[first:] if count is None else batch.outcomes[first : first + count]
+    n = len(outcomes)
     words = np.zeros((n, REPLY_WORDS), dtype=np.int64)
-    words[:, 0] = (outcomes[:, 0] & 0xFFFFFFFF) | np.arange(n, dtype=np.int64) << 32
+    words[:, 0] = (outcomes[:, 0] & 0xFFFFFFFF) | np.arange(first, first + n, dtype=np.int64) << 32
     words[:, 1] = batch.position
     words[:, 2] = batch.timestamp_ns
     words[:, 3:7] = outcomes[:, 1:5]
@@ -58,6 +60,6 @@ def stored_transfer(opened: OpenBatch, offset: int) -> StoredTransfer:
 def stored_payment(opened: OpenBatch, offset: int) -> StoredPayment:
     record = opened.entry.payments[offset : offset + 1].copy()[0]
     first, legs = int(record["first_transfer"]), int(record["legs"])
-    replies = replies_of(opened.batch)[first : first + legs]
     transfers = opened.entry.transfers[first : first + legs].copy()
-    return StoredPayment(record, replies, transfers, opened.batch.position, opened.batch.timestamp_ns)
+    replies = replies_of(opened.batch, first, legs)
+    return StoredPayment(record, replies, transfers, opened.batch.position, offset, opened.batch.timestamp_ns)

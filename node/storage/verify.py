@@ -11,16 +11,16 @@ import numpy as np
 from node.ledger import kernel
 from node.ledger.columns import Column
 from node.ledger.history import AppliedBatch, BrokenHistoryError, Document, FirstSeen, Int64s, Profile, Remembered
-from node.ledger.records import OFFSET_BITS, TransferFlag
+from node.ledger.records import OFFSET_BITS
 from node.ledger.state import LedgerState
 from node.payments.pin_tries import apply_verdicts
 from node.storage.batch_codec import decode_batch, open_batch
 from node.storage.ledger_db import DurableState, Snapshot, fact_items
 from node.storage.memtable import Memtable
+from node.storage.postings import postings_of
 
 PROBLEMS_MAX = 20
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
-_DUPLICATE_BIT = 1 << 16
 
 
 @dataclass(slots=True)
@@ -132,20 +132,9 @@ def _compare(report: VerifyReport, stored: AppliedBatch, again: AppliedBatch) ->
 
 
 def _add_up(history: _ReplayHistory, stored: AppliedBatch, sums: Int64s) -> None:
-    """Posted debits and credits by plain addition of what the stored outcomes say was applied."""
-    if not len(stored.outcomes):
-        return
-    words = open_batch(stored).entry.transfers.copy().view(np.int64).reshape(-1, 16)
-    flags = (words[:, 11] >> 16) & 0xFFFF
-    applied = (stored.outcomes[:, 0] & (0xFFFF | _DUPLICATE_BIT)) == 0
-    plain = applied & ((flags & int(TransferFlag.PENDING | TransferFlag.POST | TransferFlag.VOID)) == 0)
-    np.add.at(sums[:, 0], words[plain, 2], words[plain, 4])
-    np.add.at(sums[:, 1], words[plain, 3], words[plain, 4])
-    for i in np.flatnonzero(applied & ((flags & int(TransferFlag.POST)) != 0)).tolist():
-        pending = history.first_seen(int(stored.outcomes[i, 7])).words
-        amount = int(words[i, 4]) or int(pending[4])
-        sums[int(pending[2]), 0] += amount
-        sums[int(pending[3]), 1] += amount
+    postings = postings_of(stored, history.first_seen)
+    np.add.at(sums[:, 0], postings[:, 0], postings[:, 2])
+    np.add.at(sums[:, 1], postings[:, 1], postings[:, 2])
 
 
 def _compare_rows(report: VerifyReport, snapshot: Snapshot, state: LedgerState, sums: Int64s) -> None:

@@ -12,7 +12,7 @@ from node.ledger.records import TRANSFER, Records, split_id
 
 KES, USD = 404, 840
 START_NS = 1_795_500_000_000_000_000
-_request_ids = itertools.count(1)
+_request_ids = itertools.count(10_000)  # tests name smaller ones
 
 
 def transfer(number: int, debit: int = 0, credit: int = 0, amount: int = 0, **fields: int) -> Records:

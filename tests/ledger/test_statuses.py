@@ -210,6 +210,7 @@ COMMANDS: dict[CommandStatus, raft_pb2.Command] = {
     C.DOCUMENT_TOO_LARGE: document(body=bytes(65_537), author=""),
     C.DOCUMENT_AUTHOR_MALFORMED: document(author="é" * 33, replaces_version=1),
     C.DOCUMENT_VERSION_DIFFERS: document(replaces_version=1),
+    C.LANGUAGE_MALFORMED: command(700, set_language=raft_pb2.SetLanguage(account_number=ONE, language="EN")),
 }
 
 

@@ -127,7 +127,7 @@ class Process:
         )  # fmt: skip
         self._servicers = (
             LedgerServicer(self.store, admission, barrier, guard, PIN_KEY),
-            PaymentsServicer(book, desk, barrier, guard),
+            PaymentsServicer(book, desk, barrier, guard, admission),
         )
         expiry = Expiry(WatchedConsensus(self, self.engine, "expire"), lambda: self.store.next_expiry_ns, time_ns)
         self.loop.create_task(expiry.run())

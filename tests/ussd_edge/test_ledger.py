@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from ussd_edge.ledger import receipt, step_id
+from ussd_edge.ledger import step_id
 
 BASE = ("africastalking", "s1", "254712000001", 3, "1\x1f0712000002\x1f50000\x1f")
 
@@ -21,15 +19,3 @@ def test_the_same_step_has_the_same_id_and_any_difference_another() -> None:
         (*BASE[:4], "balance"),
     ]
     assert len({step_id(*parts) for parts in (BASE, *others)}) == len(others) + 1
-
-
-@pytest.mark.parametrize("payment_id", [bytes(16), b"\xff" * 16, step_id(*BASE)])
-def test_a_receipt_has_ten_letters_that_are_not_mistaken_for_others(payment_id: bytes) -> None:
-    letters = receipt(payment_id)
-    assert len(letters) == 10
-    assert not set(letters) & set("ILOU")
-    assert set(letters) <= set("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
-
-
-def test_receipts_tell_payments_apart() -> None:
-    assert len({receipt(step_id(*BASE[:3], step, BASE[4])) for step in range(1_000)}) == 1_000

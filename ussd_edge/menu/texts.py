@@ -156,7 +156,7 @@ class Words:
         if answer.fee_minor:
             parts.append(self(FEE_PAID).format(fee=money(answer.fee_minor)))
         parts.append(self(BALANCE_AFTER).format(balance=money(answer.balance_minor)))
-        return " ".join([*parts, answer.receipt])
+        return " ".join([*parts, *([answer.receipt] if answer.receipt else [])])
 
     def balance(self, answer: Answer) -> str:
         reserved_minor = answer.balance_minor - answer.available_minor

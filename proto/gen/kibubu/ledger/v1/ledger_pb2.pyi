@@ -643,11 +643,17 @@ class GetStatementRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STALE_OK_FIELD_NUMBER: _builtins.int
+    FROM_TIME_NS_FIELD_NUMBER: _builtins.int
+    TO_TIME_NS_FIELD_NUMBER: _builtins.int
     account_number: _builtins.int
     page_size: _builtins.int
     """1..1000, 0 = 50"""
     page_token: _builtins.str
     stale_ok: _builtins.bool
+    from_time_ns: _builtins.int
+    """0 = from the beginning"""
+    to_time_ns: _builtins.int
+    """exclusive, 0 = up to now; a page may be empty while the way to it is walked"""
     def __init__(
         self,
         *,
@@ -655,10 +661,12 @@ class GetStatementRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         stale_ok: _builtins.bool = ...,
+        from_time_ns: _builtins.int = ...,
+        to_time_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "page_size", b"page_size", "page_token", b"page_token", "stale_ok", b"stale_ok"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "from_time_ns", b"from_time_ns", "page_size", b"page_size", "page_token", b"page_token", "stale_ok", b"stale_ok", "to_time_ns", b"to_time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -697,3 +705,156 @@ class GetStatementResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatementResponse: _TypeAlias = GetStatementResponse  # noqa: Y015
+
+@_typing.final
+class GetBalanceAtRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    TIME_NS_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    account_number: _builtins.int
+    time_ns: _builtins.int
+    """transfers at or after it do not count"""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        account_number: _builtins.int = ...,
+        time_ns: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "page_token", b"page_token", "time_ns", b"time_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBalanceAtRequest: _TypeAlias = GetBalanceAtRequest  # noqa: Y015
+
+@_typing.final
+class GetBalanceAtResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BALANCE_MINOR_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_NS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    balance_minor: _builtins.int
+    position: _builtins.int
+    """of the transfer that left it, 0 = none before that moment"""
+    offset: _builtins.int
+    timestamp_ns: _builtins.int
+    next_page_token: _builtins.str
+    """not empty = that transfer is further back: ask again with it"""
+    def __init__(
+        self,
+        *,
+        balance_minor: _builtins.int = ...,
+        position: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        timestamp_ns: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_minor", b"balance_minor", "next_page_token", b"next_page_token", "offset", b"offset", "position", b"position", "timestamp_ns", b"timestamp_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBalanceAtResponse: _TypeAlias = GetBalanceAtResponse  # noqa: Y015
+
+@_typing.final
+class GetTrialBalanceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_TIME_NS_FIELD_NUMBER: _builtins.int
+    TO_TIME_NS_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    from_time_ns: _builtins.int
+    """the span that `span_...` is about begins here"""
+    to_time_ns: _builtins.int
+    """exclusive; the balances are those of this moment. 0 = now"""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        from_time_ns: _builtins.int = ...,
+        to_time_ns: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_time_ns", b"from_time_ns", "page_token", b"page_token", "to_time_ns", b"to_time_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrialBalanceRequest: _TypeAlias = GetTrialBalanceRequest  # noqa: Y015
+
+@_typing.final
+class TrialBalanceRow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DEBITS_MINOR_FIELD_NUMBER: _builtins.int
+    CREDITS_MINOR_FIELD_NUMBER: _builtins.int
+    SPAN_DEBITS_MINOR_FIELD_NUMBER: _builtins.int
+    SPAN_CREDITS_MINOR_FIELD_NUMBER: _builtins.int
+    ledger: _builtins.int
+    kind: _builtins.int
+    """AccountKind"""
+    debits_minor: _builtins.int
+    """posted up to the moment"""
+    credits_minor: _builtins.int
+    span_debits_minor: _builtins.int
+    """posted within the span"""
+    span_credits_minor: _builtins.int
+    def __init__(
+        self,
+        *,
+        ledger: _builtins.int = ...,
+        kind: _builtins.int = ...,
+        debits_minor: _builtins.int = ...,
+        credits_minor: _builtins.int = ...,
+        span_debits_minor: _builtins.int = ...,
+        span_credits_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits_minor", b"credits_minor", "debits_minor", b"debits_minor", "kind", b"kind", "ledger", b"ledger", "span_credits_minor", b"span_credits_minor", "span_debits_minor", b"span_debits_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrialBalanceRow: _TypeAlias = TrialBalanceRow  # noqa: Y015
+
+@_typing.final
+class GetTrialBalanceResponse(_message.Message):
+    """The rows of all pages added up, by ledger and kind, are the answer: the first page has the sums of today, the others
+    take off what was posted since.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    as_of_position: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrialBalanceRow]: ...
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___TrialBalanceRow] | None = ...,
+        next_page_token: _builtins.str = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "next_page_token", b"next_page_token", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrialBalanceResponse: _TypeAlias = GetTrialBalanceResponse  # noqa: Y015

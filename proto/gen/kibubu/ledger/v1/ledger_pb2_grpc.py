@@ -71,6 +71,16 @@ class LedgerServiceStub:
                 request_serializer=kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementRequest.SerializeToString,
                 response_deserializer=kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementResponse.FromString,
                 _registered_method=True)
+        self.GetBalanceAt = channel.unary_unary(
+                '/kibubu.ledger.v1.LedgerService/GetBalanceAt',
+                request_serializer=kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetBalanceAtRequest.SerializeToString,
+                response_deserializer=kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetBalanceAtResponse.FromString,
+                _registered_method=True)
+        self.GetTrialBalance = channel.unary_unary(
+                '/kibubu.ledger.v1.LedgerService/GetTrialBalance',
+                request_serializer=kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetTrialBalanceRequest.SerializeToString,
+                response_deserializer=kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetTrialBalanceResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -125,6 +135,20 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBalanceAt(self, request, context):
+        """What an account had at a moment, exactly: the balance after its last transfer before then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrialBalance(self, request, context):
+        """Posted debits and credits by ledger and kind of account at a moment, and within a span before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +186,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GetStatement,
                     request_deserializer=kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementRequest.FromString,
                     response_serializer=kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'GetBalanceAt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBalanceAt,
+                    request_deserializer=kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetBalanceAtRequest.FromString,
+                    response_serializer=kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetBalanceAtResponse.SerializeToString,
+            ),
+            'GetTrialBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrialBalance,
+                    request_deserializer=kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetTrialBalanceRequest.FromString,
+                    response_serializer=kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetTrialBalanceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,6 +389,60 @@ class LedgerService:
             '/kibubu.ledger.v1.LedgerService/GetStatement',
             kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementRequest.SerializeToString,
             kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBalanceAt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.ledger.v1.LedgerService/GetBalanceAt',
+            kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetBalanceAtRequest.SerializeToString,
+            kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetBalanceAtResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrialBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.ledger.v1.LedgerService/GetTrialBalance',
+            kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetTrialBalanceRequest.SerializeToString,
+            kibubu_dot_ledger_dot_v1_dot_ledger__pb2.GetTrialBalanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class LedgerServiceStub:
     LookupTransfers: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.LookupTransfersRequest, _ledger_pb2.LookupTransfersResponse]
     GetStatement: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetStatementRequest, _ledger_pb2.GetStatementResponse]
     """Newest first, by the account's linked history."""
+    GetBalanceAt: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetBalanceAtRequest, _ledger_pb2.GetBalanceAtResponse]
+    """What an account had at a moment, exactly: the balance after its last transfer before then."""
+    GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.GetTrialBalanceResponse]
+    """Posted debits and credits by ledger and kind of account at a moment, and within a span before it."""
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -67,6 +71,10 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     LookupTransfers: _aio.UnaryUnaryMultiCallable[_ledger_pb2.LookupTransfersRequest, _ledger_pb2.LookupTransfersResponse]  # type: ignore[assignment]
     GetStatement: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetStatementRequest, _ledger_pb2.GetStatementResponse]  # type: ignore[assignment]
     """Newest first, by the account's linked history."""
+    GetBalanceAt: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetBalanceAtRequest, _ledger_pb2.GetBalanceAtResponse]  # type: ignore[assignment]
+    """What an account had at a moment, exactly: the balance after its last transfer before then."""
+    GetTrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.GetTrialBalanceResponse]  # type: ignore[assignment]
+    """Posted debits and credits by ledger and kind of account at a moment, and within a span before it."""
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """The double-entry ledger: accounts, transfers, statements. Business answers are statuses in an OK response; gRPC codes
@@ -126,5 +134,21 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.GetStatementResponse, _abc.Awaitable[_ledger_pb2.GetStatementResponse]]:
         """Newest first, by the account's linked history."""
+
+    @_abc_1.abstractmethod
+    def GetBalanceAt(
+        self,
+        request: _ledger_pb2.GetBalanceAtRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.GetBalanceAtResponse, _abc.Awaitable[_ledger_pb2.GetBalanceAtResponse]]:
+        """What an account had at a moment, exactly: the balance after its last transfer before then."""
+
+    @_abc_1.abstractmethod
+    def GetTrialBalance(
+        self,
+        request: _ledger_pb2.GetTrialBalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.GetTrialBalanceResponse, _abc.Awaitable[_ledger_pb2.GetTrialBalanceResponse]]:
+        """Posted debits and credits by ledger and kind of account at a moment, and within a span before it."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

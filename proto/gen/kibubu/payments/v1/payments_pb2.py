@@ -24,41 +24,49 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!kibubu/payments/v1/payments.proto\x12\x12kibubu.payments.v1\"\xbb\x01\n\x07Payment\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12-\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.kibubu.payments.v1.PaymentKind\x12\x14\n\x0cpayer_msisdn\x18\x03 \x01(\t\x12\r\n\x05payee\x18\x04 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x05 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x06 \x01(\t\x12\x11\n\treference\x18\x07 \x01(\t\x12\r\n\x05payer\x18\x19 \x01(\t\"\xe0\x03\n\x07Outcome\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12\x17\n\x0ftransfer_status\x18\x03 \x01(\r\x12\x1c\n\x14transfer_status_name\x18\x04 \x01(\t\x12\x11\n\tduplicate\x18\x05 \x01(\x08\x12\x10\n\x08position\x18\x06 \x01(\x04\x12\x14\n\x0ctimestamp_ns\x18\x07 \x01(\x03\x12\x14\n\x0c\x61mount_minor\x18\x08 \x01(\x03\x12\x11\n\tfee_minor\x18\t \x01(\x03\x12\x14\n\x0c\x65xcise_minor\x18\n \x01(\x03\x12\x1b\n\x13payer_balance_minor\x18\x0b \x01(\x03\x12\x1d\n\x15payer_available_minor\x18\x0c \x01(\x03\x12\x12\n\npayee_name\x18\r \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x0e \x01(\r\x12\x11\n\tscore_ppm\x18\x0f \x01(\r\x12\x15\n\rmodel_version\x18\x10 \x01(\t\x12\x16\n\x0epin_tries_left\x18\x11 \x01(\r\x12\x11\n\tgsma_code\x18\x19 \x01(\t\x12\x15\n\rgsma_category\x18\x1a \x01(\t\x12\x18\n\x10\x63ommission_minor\x18\x1b \x01(\x03\x12\x17\n\x0fpayee_fee_minor\x18\x1c \x01(\x03\"C\n\x13QuotePaymentRequest\x12,\n\x07payment\x18\x01 \x01(\x0b\x32\x1b.kibubu.payments.v1.Payment\"\x81\x02\n\x14QuotePaymentResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12\x12\n\npayee_name\x18\x03 \x01(\t\x12\x11\n\tfee_minor\x18\x04 \x01(\x03\x12\x14\n\x0c\x65xcise_minor\x18\x05 \x01(\x03\x12\x16\n\x0etariff_version\x18\x06 \x01(\r\x12\x12\n\npayer_name\x18\x07 \x01(\t\x12\x11\n\tgsma_code\x18\x19 \x01(\t\x12\x15\n\rgsma_category\x18\x1a \x01(\t\x12\x18\n\x10\x63ommission_minor\x18\x1b \x01(\x03\x12\x17\n\x0fpayee_fee_minor\x18\x1c \x01(\x03\"O\n\x12MakePaymentRequest\x12,\n\x07payment\x18\x01 \x01(\x0b\x32\x1b.kibubu.payments.v1.Payment\x12\x0b\n\x03pin\x18\x02 \x01(\t\"C\n\x13MakePaymentResponse\x12,\n\x07outcome\x18\x01 \x01(\x0b\x32\x1b.kibubu.payments.v1.Outcome\"O\n\x13MakePaymentsRequest\x12\x38\n\x08payments\x18\x01 \x03(\x0b\x32&.kibubu.payments.v1.MakePaymentRequest\"\xb5\x01\n\x14MakePaymentsResponse\x12<\n\x05items\x18\x01 \x03(\x0b\x32-.kibubu.payments.v1.MakePaymentsResponse.Item\x1a_\n\x04Item\x12,\n\x07outcome\x18\x01 \x01(\x0b\x32\x1b.kibubu.payments.v1.Outcome\x12\x12\n\nerror_code\x18\x02 \x01(\r\x12\x15\n\rerror_message\x18\x03 \x01(\t\"*\n\x14LookupPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\"\x82\x01\n\x15LookupPaymentResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12,\n\x07payment\x18\x02 \x01(\x0b\x32\x1b.kibubu.payments.v1.Payment\x12,\n\x07outcome\x18\x03 \x01(\x0b\x32\x1b.kibubu.payments.v1.Outcome\"X\n\x13\x43heckBalanceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\x12\x0e\n\x06msisdn\x18\x02 \x01(\t\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x0b\n\x03pin\x18\x04 \x01(\t\"\xa9\x01\n\x14\x43heckBalanceResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12\x15\n\rbalance_minor\x18\x03 \x01(\x03\x12\x17\n\x0f\x61vailable_minor\x18\x04 \x01(\x03\x12\x16\n\x0epin_tries_left\x18\x05 \x01(\r\x12\x16\n\x0e\x61s_of_position\x18\x06 \x01(\x04\x12\x0c\n\x04name\x18\x07 \x01(\t*\xbe\x02\n\x0bPaymentKind\x12\x1c\n\x18PAYMENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17PAYMENT_KIND_SEND_MONEY\x10\x01\x12\x19\n\x15PAYMENT_KIND_PAY_TILL\x10\x02\x12\x19\n\x15PAYMENT_KIND_PAY_BILL\x10\x03\x12\x1c\n\x18PAYMENT_KIND_BUY_AIRTIME\x10\x04\x12%\n!PAYMENT_KIND_SEND_TO_UNREGISTERED\x10\x06\x12\x18\n\x14PAYMENT_KIND_CASH_IN\x10\x07\x12\x19\n\x15PAYMENT_KIND_CASH_OUT\x10\x08\x12\x1c\n\x18PAYMENT_KIND_AGENT_FLOAT\x10\t\x12 \n\x1cPAYMENT_KIND_MERCHANT_PAYOUT\x10\n\"\x04\x08\x05\x10\x05\x32\x80\x04\n\x0fPaymentsService\x12\x61\n\x0cQuotePayment\x12\'.kibubu.payments.v1.QuotePaymentRequest\x1a(.kibubu.payments.v1.QuotePaymentResponse\x12^\n\x0bMakePayment\x12&.kibubu.payments.v1.MakePaymentRequest\x1a\'.kibubu.payments.v1.MakePaymentResponse\x12\x61\n\x0cMakePayments\x12\'.kibubu.payments.v1.MakePaymentsRequest\x1a(.kibubu.payments.v1.MakePaymentsResponse\x12\x64\n\rLookupPayment\x12(.kibubu.payments.v1.LookupPaymentRequest\x1a).kibubu.payments.v1.LookupPaymentResponse\x12\x61\n\x0c\x43heckBalance\x12\'.kibubu.payments.v1.CheckBalanceRequest\x1a(.kibubu.payments.v1.CheckBalanceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!kibubu/payments/v1/payments.proto\x12\x12kibubu.payments.v1\"\xbb\x01\n\x07Payment\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12-\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.kibubu.payments.v1.PaymentKind\x12\x14\n\x0cpayer_msisdn\x18\x03 \x01(\t\x12\r\n\x05payee\x18\x04 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x05 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x06 \x01(\t\x12\x11\n\treference\x18\x07 \x01(\t\x12\r\n\x05payer\x18\x19 \x01(\t\"\xf1\x03\n\x07Outcome\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12\x17\n\x0ftransfer_status\x18\x03 \x01(\r\x12\x1c\n\x14transfer_status_name\x18\x04 \x01(\t\x12\x11\n\tduplicate\x18\x05 \x01(\x08\x12\x10\n\x08position\x18\x06 \x01(\x04\x12\x14\n\x0ctimestamp_ns\x18\x07 \x01(\x03\x12\x14\n\x0c\x61mount_minor\x18\x08 \x01(\x03\x12\x11\n\tfee_minor\x18\t \x01(\x03\x12\x14\n\x0c\x65xcise_minor\x18\n \x01(\x03\x12\x1b\n\x13payer_balance_minor\x18\x0b \x01(\x03\x12\x1d\n\x15payer_available_minor\x18\x0c \x01(\x03\x12\x12\n\npayee_name\x18\r \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x0e \x01(\r\x12\x11\n\tscore_ppm\x18\x0f \x01(\r\x12\x15\n\rmodel_version\x18\x10 \x01(\t\x12\x16\n\x0epin_tries_left\x18\x11 \x01(\r\x12\x11\n\tgsma_code\x18\x19 \x01(\t\x12\x15\n\rgsma_category\x18\x1a \x01(\t\x12\x18\n\x10\x63ommission_minor\x18\x1b \x01(\x03\x12\x17\n\x0fpayee_fee_minor\x18\x1c \x01(\x03\x12\x0f\n\x07receipt\x18# \x01(\t\"C\n\x13QuotePaymentRequest\x12,\n\x07payment\x18\x01 \x01(\x0b\x32\x1b.kibubu.payments.v1.Payment\"\x81\x02\n\x14QuotePaymentResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12\x12\n\npayee_name\x18\x03 \x01(\t\x12\x11\n\tfee_minor\x18\x04 \x01(\x03\x12\x14\n\x0c\x65xcise_minor\x18\x05 \x01(\x03\x12\x16\n\x0etariff_version\x18\x06 \x01(\r\x12\x12\n\npayer_name\x18\x07 \x01(\t\x12\x11\n\tgsma_code\x18\x19 \x01(\t\x12\x15\n\rgsma_category\x18\x1a \x01(\t\x12\x18\n\x10\x63ommission_minor\x18\x1b \x01(\x03\x12\x17\n\x0fpayee_fee_minor\x18\x1c \x01(\x03\"O\n\x12MakePaymentRequest\x12,\n\x07payment\x18\x01 \x01(\x0b\x32\x1b.kibubu.payments.v1.Payment\x12\x0b\n\x03pin\x18\x02 \x01(\t\"C\n\x13MakePaymentResponse\x12,\n\x07outcome\x18\x01 \x01(\x0b\x32\x1b.kibubu.payments.v1.Outcome\"O\n\x13MakePaymentsRequest\x12\x38\n\x08payments\x18\x01 \x03(\x0b\x32&.kibubu.payments.v1.MakePaymentRequest\"\xb5\x01\n\x14MakePaymentsResponse\x12<\n\x05items\x18\x01 \x03(\x0b\x32-.kibubu.payments.v1.MakePaymentsResponse.Item\x1a_\n\x04Item\x12,\n\x07outcome\x18\x01 \x01(\x0b\x32\x1b.kibubu.payments.v1.Outcome\x12\x12\n\nerror_code\x18\x02 \x01(\r\x12\x15\n\rerror_message\x18\x03 \x01(\t\";\n\x14LookupPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12\x0f\n\x07receipt\x18# \x01(\t\"\x82\x01\n\x15LookupPaymentResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12,\n\x07payment\x18\x02 \x01(\x0b\x32\x1b.kibubu.payments.v1.Payment\x12,\n\x07outcome\x18\x03 \x01(\x0b\x32\x1b.kibubu.payments.v1.Outcome\"X\n\x13\x43heckBalanceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\x12\x0e\n\x06msisdn\x18\x02 \x01(\t\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x0b\n\x03pin\x18\x04 \x01(\t\"\xa9\x01\n\x14\x43heckBalanceResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12\x15\n\rbalance_minor\x18\x03 \x01(\x03\x12\x17\n\x0f\x61vailable_minor\x18\x04 \x01(\x03\x12\x16\n\x0epin_tries_left\x18\x05 \x01(\r\x12\x16\n\x0e\x61s_of_position\x18\x06 \x01(\x04\x12\x0c\n\x04name\x18\x07 \x01(\t\"\\\n\x12SetLanguageRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\x12\x0e\n\x06msisdn\x18\x02 \x01(\t\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x10\n\x08language\x18\x04 \x01(\t\"L\n\x13SetLanguageResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\x04\"6\n\x12GetLanguageRequest\x12\x0e\n\x06msisdn\x18\x01 \x01(\t\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\"\'\n\x13GetLanguageResponse\x12\x10\n\x08language\x18\x01 \x01(\t*\xbe\x02\n\x0bPaymentKind\x12\x1c\n\x18PAYMENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17PAYMENT_KIND_SEND_MONEY\x10\x01\x12\x19\n\x15PAYMENT_KIND_PAY_TILL\x10\x02\x12\x19\n\x15PAYMENT_KIND_PAY_BILL\x10\x03\x12\x1c\n\x18PAYMENT_KIND_BUY_AIRTIME\x10\x04\x12%\n!PAYMENT_KIND_SEND_TO_UNREGISTERED\x10\x06\x12\x18\n\x14PAYMENT_KIND_CASH_IN\x10\x07\x12\x19\n\x15PAYMENT_KIND_CASH_OUT\x10\x08\x12\x1c\n\x18PAYMENT_KIND_AGENT_FLOAT\x10\t\x12 \n\x1cPAYMENT_KIND_MERCHANT_PAYOUT\x10\n\"\x04\x08\x05\x10\x05\x32\xc0\x05\n\x0fPaymentsService\x12\x61\n\x0cQuotePayment\x12\'.kibubu.payments.v1.QuotePaymentRequest\x1a(.kibubu.payments.v1.QuotePaymentResponse\x12^\n\x0bMakePayment\x12&.kibubu.payments.v1.MakePaymentRequest\x1a\'.kibubu.payments.v1.MakePaymentResponse\x12\x61\n\x0cMakePayments\x12\'.kibubu.payments.v1.MakePaymentsRequest\x1a(.kibubu.payments.v1.MakePaymentsResponse\x12\x64\n\rLookupPayment\x12(.kibubu.payments.v1.LookupPaymentRequest\x1a).kibubu.payments.v1.LookupPaymentResponse\x12\x61\n\x0c\x43heckBalance\x12\'.kibubu.payments.v1.CheckBalanceRequest\x1a(.kibubu.payments.v1.CheckBalanceResponse\x12^\n\x0bSetLanguage\x12&.kibubu.payments.v1.SetLanguageRequest\x1a\'.kibubu.payments.v1.SetLanguageResponse\x12^\n\x0bGetLanguage\x12&.kibubu.payments.v1.GetLanguageRequest\x1a\'.kibubu.payments.v1.GetLanguageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kibubu.payments.v1.payments_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PAYMENTKIND']._serialized_start=1914
-  _globals['_PAYMENTKIND']._serialized_end=2232
+  _globals['_PAYMENTKIND']._serialized_start=2217
+  _globals['_PAYMENTKIND']._serialized_end=2535
   _globals['_PAYMENT']._serialized_start=58
   _globals['_PAYMENT']._serialized_end=245
   _globals['_OUTCOME']._serialized_start=248
-  _globals['_OUTCOME']._serialized_end=728
-  _globals['_QUOTEPAYMENTREQUEST']._serialized_start=730
-  _globals['_QUOTEPAYMENTREQUEST']._serialized_end=797
-  _globals['_QUOTEPAYMENTRESPONSE']._serialized_start=800
-  _globals['_QUOTEPAYMENTRESPONSE']._serialized_end=1057
-  _globals['_MAKEPAYMENTREQUEST']._serialized_start=1059
-  _globals['_MAKEPAYMENTREQUEST']._serialized_end=1138
-  _globals['_MAKEPAYMENTRESPONSE']._serialized_start=1140
-  _globals['_MAKEPAYMENTRESPONSE']._serialized_end=1207
-  _globals['_MAKEPAYMENTSREQUEST']._serialized_start=1209
-  _globals['_MAKEPAYMENTSREQUEST']._serialized_end=1288
-  _globals['_MAKEPAYMENTSRESPONSE']._serialized_start=1291
-  _globals['_MAKEPAYMENTSRESPONSE']._serialized_end=1472
-  _globals['_MAKEPAYMENTSRESPONSE_ITEM']._serialized_start=1377
-  _globals['_MAKEPAYMENTSRESPONSE_ITEM']._serialized_end=1472
-  _globals['_LOOKUPPAYMENTREQUEST']._serialized_start=1474
-  _globals['_LOOKUPPAYMENTREQUEST']._serialized_end=1516
-  _globals['_LOOKUPPAYMENTRESPONSE']._serialized_start=1519
-  _globals['_LOOKUPPAYMENTRESPONSE']._serialized_end=1649
-  _globals['_CHECKBALANCEREQUEST']._serialized_start=1651
-  _globals['_CHECKBALANCEREQUEST']._serialized_end=1739
-  _globals['_CHECKBALANCERESPONSE']._serialized_start=1742
-  _globals['_CHECKBALANCERESPONSE']._serialized_end=1911
-  _globals['_PAYMENTSSERVICE']._serialized_start=2235
-  _globals['_PAYMENTSSERVICE']._serialized_end=2747
+  _globals['_OUTCOME']._serialized_end=745
+  _globals['_QUOTEPAYMENTREQUEST']._serialized_start=747
+  _globals['_QUOTEPAYMENTREQUEST']._serialized_end=814
+  _globals['_QUOTEPAYMENTRESPONSE']._serialized_start=817
+  _globals['_QUOTEPAYMENTRESPONSE']._serialized_end=1074
+  _globals['_MAKEPAYMENTREQUEST']._serialized_start=1076
+  _globals['_MAKEPAYMENTREQUEST']._serialized_end=1155
+  _globals['_MAKEPAYMENTRESPONSE']._serialized_start=1157
+  _globals['_MAKEPAYMENTRESPONSE']._serialized_end=1224
+  _globals['_MAKEPAYMENTSREQUEST']._serialized_start=1226
+  _globals['_MAKEPAYMENTSREQUEST']._serialized_end=1305
+  _globals['_MAKEPAYMENTSRESPONSE']._serialized_start=1308
+  _globals['_MAKEPAYMENTSRESPONSE']._serialized_end=1489
+  _globals['_MAKEPAYMENTSRESPONSE_ITEM']._serialized_start=1394
+  _globals['_MAKEPAYMENTSRESPONSE_ITEM']._serialized_end=1489
+  _globals['_LOOKUPPAYMENTREQUEST']._serialized_start=1491
+  _globals['_LOOKUPPAYMENTREQUEST']._serialized_end=1550
+  _globals['_LOOKUPPAYMENTRESPONSE']._serialized_start=1553
+  _globals['_LOOKUPPAYMENTRESPONSE']._serialized_end=1683
+  _globals['_CHECKBALANCEREQUEST']._serialized_start=1685
+  _globals['_CHECKBALANCEREQUEST']._serialized_end=1773
+  _globals['_CHECKBALANCERESPONSE']._serialized_start=1776
+  _globals['_CHECKBALANCERESPONSE']._serialized_end=1945
+  _globals['_SETLANGUAGEREQUEST']._serialized_start=1947
+  _globals['_SETLANGUAGEREQUEST']._serialized_end=2039
+  _globals['_SETLANGUAGERESPONSE']._serialized_start=2041
+  _globals['_SETLANGUAGERESPONSE']._serialized_end=2117
+  _globals['_GETLANGUAGEREQUEST']._serialized_start=2119
+  _globals['_GETLANGUAGEREQUEST']._serialized_end=2173
+  _globals['_GETLANGUAGERESPONSE']._serialized_start=2175
+  _globals['_GETLANGUAGERESPONSE']._serialized_end=2214
+  _globals['_PAYMENTSSERVICE']._serialized_start=2538
+  _globals['_PAYMENTSSERVICE']._serialized_end=3242
 # @@protoc_insertion_point(module_scope)

@@ -131,6 +131,7 @@ class Outcome(_message.Message):
     GSMA_CATEGORY_FIELD_NUMBER: _builtins.int
     COMMISSION_MINOR_FIELD_NUMBER: _builtins.int
     PAYEE_FEE_MINOR_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """PaymentStatus"""
     status_name: _builtins.str
@@ -160,6 +161,8 @@ class Outcome(_message.Message):
     """what the operator paid the agent for it"""
     payee_fee_minor: _builtins.int
     """the payee's share of the charge, out of the amount, duty included"""
+    receipt: _builtins.str
+    """ten letters and digits that lead back to this payment; empty = refused"""
     def __init__(
         self,
         *,
@@ -184,10 +187,11 @@ class Outcome(_message.Message):
         gsma_category: _builtins.str = ...,
         commission_minor: _builtins.int = ...,
         payee_fee_minor: _builtins.int = ...,
+        receipt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "commission_minor", b"commission_minor", "decision", b"decision", "duplicate", b"duplicate", "excise_minor", b"excise_minor", "fee_minor", b"fee_minor", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "model_version", b"model_version", "payee_fee_minor", b"payee_fee_minor", "payee_name", b"payee_name", "payer_available_minor", b"payer_available_minor", "payer_balance_minor", b"payer_balance_minor", "pin_tries_left", b"pin_tries_left", "position", b"position", "score_ppm", b"score_ppm", "status", b"status", "status_name", b"status_name", "timestamp_ns", b"timestamp_ns", "transfer_status", b"transfer_status", "transfer_status_name", b"transfer_status_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "commission_minor", b"commission_minor", "decision", b"decision", "duplicate", b"duplicate", "excise_minor", b"excise_minor", "fee_minor", b"fee_minor", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "model_version", b"model_version", "payee_fee_minor", b"payee_fee_minor", "payee_name", b"payee_name", "payer_available_minor", b"payer_available_minor", "payer_balance_minor", b"payer_balance_minor", "pin_tries_left", b"pin_tries_left", "position", b"position", "receipt", b"receipt", "score_ppm", b"score_ppm", "status", b"status", "status_name", b"status_name", "timestamp_ns", b"timestamp_ns", "transfer_status", b"transfer_status", "transfer_status_name", b"transfer_status_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -378,15 +382,19 @@ class LookupPaymentRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.bytes
+    receipt: _builtins.str
+    """instead of the id"""
     def __init__(
         self,
         *,
         payment_id: _builtins.bytes = ...,
+        receipt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment_id", b"payment_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment_id", b"payment_id", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -485,3 +493,100 @@ class CheckBalanceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckBalanceResponse: _TypeAlias = CheckBalanceResponse  # noqa: Y015
+
+@_typing.final
+class SetLanguageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MSISDN_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.bytes
+    """16 bytes: the idempotency key"""
+    msisdn: _builtins.str
+    currency: _builtins.str
+    language: _builtins.str
+    """en, sw, fr ...: two or three small letters (ISO 639)"""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.bytes = ...,
+        msisdn: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        language: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "language", b"language", "msisdn", b"msisdn", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLanguageRequest: _TypeAlias = SetLanguageRequest  # noqa: Y015
+
+@_typing.final
+class SetLanguageResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    STATUS_NAME_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    status: _builtins.int
+    """PaymentStatus"""
+    status_name: _builtins.str
+    position: _builtins.int
+    def __init__(
+        self,
+        *,
+        status: _builtins.int = ...,
+        status_name: _builtins.str = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "status", b"status", "status_name", b"status_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLanguageResponse: _TypeAlias = SetLanguageResponse  # noqa: Y015
+
+@_typing.final
+class GetLanguageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MSISDN_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    msisdn: _builtins.str
+    currency: _builtins.str
+    def __init__(
+        self,
+        *,
+        msisdn: _builtins.str = ...,
+        currency: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "msisdn", b"msisdn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLanguageRequest: _TypeAlias = GetLanguageRequest  # noqa: Y015
+
+@_typing.final
+class GetLanguageResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    language: _builtins.str
+    def __init__(
+        self,
+        *,
+        language: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLanguageResponse: _TypeAlias = GetLanguageResponse  # noqa: Y015

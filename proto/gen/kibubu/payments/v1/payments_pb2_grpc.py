@@ -60,6 +60,16 @@ class PaymentsServiceStub:
                 request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.CheckBalanceRequest.SerializeToString,
                 response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.CheckBalanceResponse.FromString,
                 _registered_method=True)
+        self.SetLanguage = channel.unary_unary(
+                '/kibubu.payments.v1.PaymentsService/SetLanguage',
+                request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.SetLanguageRequest.SerializeToString,
+                response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.SetLanguageResponse.FromString,
+                _registered_method=True)
+        self.GetLanguage = channel.unary_unary(
+                '/kibubu.payments.v1.PaymentsService/GetLanguage',
+                request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguageRequest.SerializeToString,
+                response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguageResponse.FromString,
+                _registered_method=True)
 
 
 class PaymentsServiceServicer:
@@ -100,6 +110,19 @@ class PaymentsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetLanguage(self, request, context):
+        """In which language a customer is spoken to, on the phone's screen and by SMS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLanguage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PaymentsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +150,16 @@ def add_PaymentsServiceServicer_to_server(servicer, server):
                     servicer.CheckBalance,
                     request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.CheckBalanceRequest.FromString,
                     response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.CheckBalanceResponse.SerializeToString,
+            ),
+            'SetLanguage': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLanguage,
+                    request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.SetLanguageRequest.FromString,
+                    response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.SetLanguageResponse.SerializeToString,
+            ),
+            'GetLanguage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLanguage,
+                    request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguageRequest.FromString,
+                    response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -265,6 +298,60 @@ class PaymentsService:
             '/kibubu.payments.v1.PaymentsService/CheckBalance',
             kibubu_dot_payments_dot_v1_dot_payments__pb2.CheckBalanceRequest.SerializeToString,
             kibubu_dot_payments_dot_v1_dot_payments__pb2.CheckBalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLanguage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.payments.v1.PaymentsService/SetLanguage',
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.SetLanguageRequest.SerializeToString,
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.SetLanguageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLanguage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.payments.v1.PaymentsService/GetLanguage',
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguageRequest.SerializeToString,
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguageResponse.FromString,
             options,
             channel_credentials,
             insecure,

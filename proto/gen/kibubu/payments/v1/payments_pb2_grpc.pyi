@@ -42,6 +42,9 @@ class PaymentsServiceStub:
     """The outcome of a payment id: what to ask after an unknown outcome."""
     CheckBalance: _grpc.UnaryUnaryMultiCallable[_payments_pb2.CheckBalanceRequest, _payments_pb2.CheckBalanceResponse]
     """Needs the PIN; wrong tries count."""
+    SetLanguage: _grpc.UnaryUnaryMultiCallable[_payments_pb2.SetLanguageRequest, _payments_pb2.SetLanguageResponse]
+    """In which language a customer is spoken to, on the phone's screen and by SMS."""
+    GetLanguage: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetLanguageRequest, _payments_pb2.GetLanguageResponse]
 
 @_typing.type_check_only
 class PaymentsServiceAsyncStub(PaymentsServiceStub):
@@ -57,6 +60,9 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     """The outcome of a payment id: what to ask after an unknown outcome."""
     CheckBalance: _aio.UnaryUnaryMultiCallable[_payments_pb2.CheckBalanceRequest, _payments_pb2.CheckBalanceResponse]  # type: ignore[assignment]
     """Needs the PIN; wrong tries count."""
+    SetLanguage: _aio.UnaryUnaryMultiCallable[_payments_pb2.SetLanguageRequest, _payments_pb2.SetLanguageResponse]  # type: ignore[assignment]
+    """In which language a customer is spoken to, on the phone's screen and by SMS."""
+    GetLanguage: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetLanguageRequest, _payments_pb2.GetLanguageResponse]  # type: ignore[assignment]
 
 class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a person does. A payment becomes linked transfers: principal, fee, excise duty; all or none."""
@@ -99,5 +105,20 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payments_pb2.CheckBalanceResponse, _abc.Awaitable[_payments_pb2.CheckBalanceResponse]]:
         """Needs the PIN; wrong tries count."""
+
+    @_abc_1.abstractmethod
+    def SetLanguage(
+        self,
+        request: _payments_pb2.SetLanguageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.SetLanguageResponse, _abc.Awaitable[_payments_pb2.SetLanguageResponse]]:
+        """In which language a customer is spoken to, on the phone's screen and by SMS."""
+
+    @_abc_1.abstractmethod
+    def GetLanguage(
+        self,
+        request: _payments_pb2.GetLanguageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.GetLanguageResponse, _abc.Awaitable[_payments_pb2.GetLanguageResponse]]: ...
 
 def add_PaymentsServiceServicer_to_server(servicer: PaymentsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

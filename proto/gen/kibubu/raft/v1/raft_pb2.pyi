@@ -71,6 +71,7 @@ class Command(_message.Message):
     SET_PIN_VERIFIER_FIELD_NUMBER: _builtins.int
     SET_NAME_FIELD_NUMBER: _builtins.int
     PUT_DOCUMENT_FIELD_NUMBER: _builtins.int
+    SET_LANGUAGE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.bytes
     """16 bytes big-endian; with the content, the idempotency key"""
     @_builtins.property
@@ -87,6 +88,8 @@ class Command(_message.Message):
     def set_name(self) -> Global___SetName: ...
     @_builtins.property
     def put_document(self) -> Global___PutDocument: ...
+    @_builtins.property
+    def set_language(self) -> Global___SetLanguage: ...
     def __init__(
         self,
         *,
@@ -98,12 +101,13 @@ class Command(_message.Message):
         set_pin_verifier: Global___SetPinVerifier | None = ...,
         set_name: Global___SetName | None = ...,
         put_document: Global___PutDocument | None = ...,
+        set_language: Global___SetLanguage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "put_document", b"put_document", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "put_document", b"put_document", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "put_document", b"put_document", "request_id", b"request_id", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "put_document", b"put_document", "request_id", b"request_id", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["create_account", "add_handle", "set_flags", "set_overdraft_limit", "set_pin_verifier", "set_name", "put_document"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["create_account", "add_handle", "set_flags", "set_overdraft_limit", "set_pin_verifier", "set_name", "put_document", "set_language"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -317,3 +321,25 @@ class PutDocument(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__replaces_version) -> _WhichOneofReturnType__replaces_version | None: ...
 
 Global___PutDocument: _TypeAlias = PutDocument  # noqa: Y015
+
+@_typing.final
+class SetLanguage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    account_number: _builtins.int
+    language: _builtins.str
+    def __init__(
+        self,
+        *,
+        account_number: _builtins.int = ...,
+        language: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "language", b"language"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLanguage: _TypeAlias = SetLanguage  # noqa: Y015
