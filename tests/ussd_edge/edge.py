@@ -33,6 +33,7 @@ class Node(ScriptedNode):
         self.outcomes: dict[bytes, payments_pb2.Outcome] = {}
         self.paid: list[payments_pb2.Payment] = []
         self.wrong_tries = 0
+        self.languages: dict[str, str] = {}
 
     async def QuotePayment(  # noqa: N802
         self, request: payments_pb2.QuotePaymentRequest, context: Any
@@ -56,6 +57,20 @@ class Node(ScriptedNode):
         return payments_pb2.CheckBalanceResponse(
             status_name="ok" if ok else "pin_wrong", balance_minor=100_000, available_minor=100_000, pin_tries_left=2
         )
+
+    async def SetLanguage(  # noqa: N802
+        self, request: payments_pb2.SetLanguageRequest, context: Any
+    ) -> payments_pb2.SetLanguageResponse:
+        await self._follow(context)
+        known = request.msisdn == PAYER
+        if known:
+            self.languages[request.msisdn] = request.language
+        return payments_pb2.SetLanguageResponse(status_name="ok" if known else "payer_not_found")
+
+    async def GetLanguage(  # noqa: N802
+        self, request: payments_pb2.GetLanguageRequest, context: Any
+    ) -> payments_pb2.GetLanguageResponse:
+        return payments_pb2.GetLanguageResponse(language=self.languages.get(request.msisdn, ""))
 
     def _decided(self, asked: payments_pb2.MakePaymentRequest) -> payments_pb2.Outcome:
         payment = asked.payment

@@ -141,6 +141,18 @@ async def test_a_phone_keeps_its_language(wire: type[AfricasTalking], edge: http
     )
 
 
+async def test_the_ledger_keeps_the_choice_and_every_edge_reads_it(tmp_path: Path) -> None:
+    async with running_node(tmp_path) as node:
+        async with running_edge(tmp_path, node) as (_, client):
+            await AfricasTalking().journey(client, "6", "3")
+            stranger = AfricasTalking(session="s2", msisdn="254712000009")
+            assert (await stranger.journey(client, "6", "2")).text == WORDS_OF["sw"].home[0]
+        assert node.languages == {"254712000001": "fr"}
+        async with running_edge(tmp_path, node) as (_, client):  # with a store that knows nothing
+            assert (await Arkesel().dial(client)).text == WORDS_OF["fr"].home[0]
+            assert (await Arkesel(session="s3", msisdn="254712000009").dial(client)).text == HOME
+
+
 async def test_the_operator_says_which_language_is_the_first(tmp_path: Path) -> None:
     async with (
         running_node(tmp_path) as node,

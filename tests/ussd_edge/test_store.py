@@ -109,7 +109,7 @@ async def test_nothing_in_it_can_be_read_and_all_of_it_ends(server: Server, node
         await Hubtel(msisdn="254712000009").journey(client, *SEND, "2222")
     with redis.Redis(port=server.port, decode_responses=True) as client:
         keys = client.keys("*")
-        assert len(keys) == 3  # Arkesel's session, and for each phone what it may go on with
+        assert len(keys) == 5  # Arkesel's session, and for each phone what it may go on with, and its language
         for key in keys:
             text = f"{key} {client.get(key)}"
             assert not any(secret in text for secret in ("254712", "0712000002", "1111", "2222", "arkesel"))
