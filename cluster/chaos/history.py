@@ -16,6 +16,7 @@ from kibubu.ledger.v1 import ledger_pb2
 
 from cluster.chaos.checker import NEVER_NS, OPERATION, READ, Outcome
 from cluster.chaos.checker.records import CONTENT, RESULT, Records
+from kibubu_client.records import DUPLICATE
 
 OPERATIONS_MAX = 20_000_000  # some 2.6 GB: more than a day of ordinary chaos
 
@@ -29,7 +30,7 @@ class History:
 
     def __init__(self) -> None:
         self._batches: list[Records] = []
-        self._reads: list[tuple[int, int, int, int, int, int]] = []
+        self._reads: list[tuple[int, ...]] = []
         self._lock = threading.Lock()
         self.count = 0
 
@@ -48,6 +49,7 @@ class History:
     def acknowledged(self, rows: Records, replies: Records) -> None:
         for name in RESULT:
             rows[name] = replies[name]
+        rows["term"], rows["repeated"] = replies["term"], replies["flags"] & DUPLICATE
         rows["completed_ns"] = time.monotonic_ns()
         rows["outcome"] = Outcome.ACKNOWLEDGED
 
@@ -64,6 +66,8 @@ class History:
                     answer.as_of_position,
                     account.balance_minor,
                     account.available_minor,
+                    account.last_position,
+                    answer.term,
                     invoked_ns,
                     completed_ns,
                 )

@@ -16,7 +16,7 @@ from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from cluster.calls import Caller, CallError
-from cluster.chaos.checker import LOGGED
+from cluster.chaos.checker import EXPIRED, LOGGED
 from cluster.chaos.checker.records import BALANCES, CONTENT, Records
 from cluster.layout import Layout
 from cluster.vocabulary import DEBITS_MUST_NOT_EXCEED_CREDITS, STATUS_NOT_FOUND
@@ -50,6 +50,7 @@ class NodeLog:
 
     log: Records
     repeats: Records
+    expired: Records
     problems: list[str] = field(default_factory=list)
 
 
@@ -69,7 +70,8 @@ def read_logs(caller: Caller, layout: Layout, problems: list[str]) -> dict[str, 
 def _read_log(caller: Caller, address: str) -> NodeLog:
     stub = admin_pb2_grpc.AdminServiceStub(caller.channel(address))
     chain, position, parts = bytes(32), 0, []
-    found = NodeLog(np.zeros(0, LOGGED), np.zeros(0, LOGGED))
+    expired: list[tuple[int, int, int, int]] = []
+    found = NodeLog(np.zeros(0, LOGGED), np.zeros(0, LOGGED), np.zeros(0, EXPIRED))
     for page in stub.ExportLog(admin_pb2.ExportLogRequest(), timeout=_EXPORT_TIMEOUT_S):
         for entry in page.entries:
             position += 1
@@ -77,6 +79,8 @@ def _read_log(caller: Caller, address: str) -> NodeLog:
             if (entry.position, entry.chain_hash) != (position, chain) and len(found.problems) < _PROBLEMS_MAX:
                 found.problems.append(f"position {entry.position}: the hash chain is broken, or entries are missing")
             parts.append(_rows(entry))
+            expired += [(entry.position, entry.timestamp_ns, ref >> 16, ref & 0xFFFF) for ref in entry.expired]
+    found.expired = np.array(expired, EXPIRED)
     if parts:
         rows = np.concatenate([rows for rows, _ in parts])
         is_repeat = np.concatenate([flags for _, flags in parts])

@@ -39,6 +39,7 @@ class Report:
     unanswered_but_applied: int = 0
     unanswered_never_applied: int = 0
     reads: int = 0
+    states_compared: int = 0  # positions at which running nodes told each other's state hash
     payments: dict[str, int] = field(default_factory=dict)  # by way and outcome
     calm_rate: float = 0.0
     faulted_rate: float = 0.0
@@ -78,6 +79,7 @@ class Report:
             f"longest time without an acknowledgement: {self.silence_max_s:.2f} s",
             f"acknowledged a second: {self.calm_rate:,.0f} without faults, {self.faulted_rate:,.0f} under them: "
             f"goodput {self.goodput:.2f}; answers without faults p99 {self.calm_latency_p99_ms:.0f} ms",
+            f"states of running nodes compared at {self.states_compared:,} positions",
             *self.verify_lines,
             f"checked at {self.checked_per_second:,.0f} operations a second",
         ]
@@ -109,6 +111,7 @@ def save(evidence: Evidence, path: Path) -> None:
     """Everything that the judgement rests on, so that it can be made again: `kibubu chaos --check FILE`."""
     arrays: dict[str, Any] = {f"log_{node}": log for node, log in evidence.logs.items()}
     arrays |= {f"repeats_{node}": repeats for node, repeats in evidence.repeats.items()}
+    arrays |= {f"expired_{node}": expired for node, expired in evidence.expired.items()}
     for name in ("opening_minor", "final_balances_minor"):
         arrays[name] = np.array(list(getattr(evidence, name).items()), np.int64).reshape(-1, 2)
     for name in ("guarded", "own_accounts"):
@@ -123,6 +126,7 @@ def load(path: Path) -> Evidence:
             saved["reads"],
             {name.removeprefix("log_"): saved[name] for name in saved.files if name.startswith("log_")},
             {name.removeprefix("repeats_"): saved[name] for name in saved.files if name.startswith("repeats_")},
+            {name.removeprefix("expired_"): saved[name] for name in saved.files if name.startswith("expired_")},
             dict(saved["opening_minor"].tolist()),
             dict(saved["final_balances_minor"].tolist()),
             frozenset(saved["guarded"].tolist()),

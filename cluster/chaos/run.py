@@ -18,6 +18,7 @@ from cluster.chaos import measures
 from cluster.chaos.arena import Arena
 from cluster.chaos.checker import Evidence, Outcome, check
 from cluster.chaos.checker.records import Records
+from cluster.chaos.comparing import Comparison
 from cluster.chaos.ground import open_ground
 from cluster.chaos.history import History, numbers_of
 from cluster.chaos.observe import read_balances, read_logs, resolve
@@ -55,13 +56,15 @@ class Load:
     history: History
     traffic: Traffic
     people: People
+    comparison: Comparison
 
     async def run(self) -> None:
-        await asyncio.gather(self.traffic.run(), self.people.run())
+        await asyncio.gather(self.traffic.run(), self.people.run(), self.comparison.run())
 
     def stop(self) -> None:
         self.traffic.stop()
         self.people.stop()
+        self.comparison.stop()
 
 
 async def _ordeal(arena: Arena, report: Report, plan: Plan, say: Say) -> tuple[Report, Evidence]:
@@ -72,7 +75,7 @@ async def _ordeal(arena: Arena, report: Report, plan: Plan, say: Say) -> tuple[R
             issuance, accounts = await _accounts(client)
             await _fund(client, history, issuance, accounts)
             traffic = Traffic(client, accounts, history, report.seed)
-            load = Load(history, traffic, People(layout, client, numbers))
+            load = Load(history, traffic, People(layout, client, numbers), Comparison(layout, caller))
             await _storm(arena, load, report, plan, say)
         operations = history.operations()
         await asyncio.to_thread(_resolve, caller, operations, report)
@@ -81,6 +84,8 @@ async def _ordeal(arena: Arena, report: Report, plan: Plan, say: Say) -> tuple[R
             _gather, layout, caller, operations, history.reads(), [issuance, *accounts], report
         )
         moved = await asyncio.to_thread(moved_money, caller, numbers)
+    report.states_compared = load.comparison.positions
+    report.problems += load.comparison.problems
     report.note_people(load.people.paid, judge_people(load.people.paid, moved))
     judge(evidence, report)
     arena.keep |= bool(report.problems)  # whatever may explain them
@@ -102,6 +107,7 @@ def _gather(
         reads,
         {node_id: node.log for node_id, node in nodes.items()},
         {node_id: node.repeats for node_id, node in nodes.items()},
+        {node_id: node.expired for node_id, node in nodes.items()},
         final_balances_minor=balances.minor,
         guarded=balances.guarded,
         own_accounts=frozenset(accounts),

@@ -28,6 +28,7 @@ THINK_S = 0.02
 AMOUNT_MINOR_MAX = 2_000  # now and then more than an account has, so that refusals are in the load
 WAITING_MAX = 1_000  # reservations remembered for somebody to end
 AGAIN_SHARE = 0.05  # of batches that are sent a second time although they were answered
+TIME_OUTS_S = (0, 0, 1, 2, 30)  # of reservations; 0 = none
 LINKED_SHARE, PENDING_SHARE, END_SHARE = 0.15, 0.1, 0.2
 
 
@@ -103,6 +104,7 @@ class Traffic:
             batch["flags"][:2] = LINKED  # the first three together or not at all
         elif kind < LINKED_SHARE + PENDING_SHARE:
             batch["flags"][0] = PENDING
+            batch["timeout_s"][0] = self._random.choice(TIME_OUTS_S)
         elif kind < LINKED_SHARE + PENDING_SHARE + END_SHARE and self._waiting:
             self._end_one(batch)
         return batch

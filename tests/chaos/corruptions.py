@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cluster.chaos.checker import NEVER_NS, Evidence, Outcome, Rule
-from cluster.chaos.checker.model import OK
+from cluster.chaos.checker.model import OK, TIMED_OUT
 from cluster.chaos.checker.records import RESULT, Records, order_of
 
 Lie = Callable[[Evidence, random.Random], Evidence]
@@ -242,6 +242,92 @@ def the_clock_of_the_log_goes_back(evidence: Evidence, rng: random.Random) -> Ev
     position = int(rng.choice(result.operations["position"][result.operations["position"] > 10].tolist()))
     for records in (result.operations, *result.logs.values()):
         records["timestamp_ns"][records["position"] == position] -= 10 * _SECOND_NS
+    return result
+
+
+def _with_time_outs(evidence: Evidence, expired: Records) -> Evidence:
+    return replace(evidence, expired={node: expired.copy() for node in evidence.expired})
+
+
+def _time_outs(evidence: Evidence) -> Records:
+    return next(iter(evidence.expired.values()))
+
+
+@corruption(Rule.TIME_OUT_WRONG)
+def a_reservation_never_timed_out(evidence: Evidence, rng: random.Random) -> Evidence:
+    expired = _time_outs(evidence)
+    return _with_time_outs(evidence, np.delete(expired, rng.randrange(len(expired))))
+
+
+@corruption(Rule.TIME_OUT_WRONG)
+def a_reservation_timed_out_too_early(evidence: Evidence, rng: random.Random) -> Evidence:
+    expired = _time_outs(evidence).copy()
+    expired["timestamp_ns"][rng.randrange(len(expired))] -= _SECOND_NS
+    return _with_time_outs(evidence, expired)
+
+
+@corruption(Rule.TIME_OUT_WRONG)
+def a_reservation_timed_out_too_late(evidence: Evidence, rng: random.Random) -> Evidence:
+    """An entry later than the first one that should have ended it."""
+    expired = _time_outs(evidence).copy()
+    expired["position"][-1] += 1
+    return _with_time_outs(evidence, expired)
+
+
+@corruption(Rule.TIME_OUT_WRONG)
+def a_reservation_timed_out_twice(evidence: Evidence, rng: random.Random) -> Evidence:
+    expired, at = _time_outs(evidence), rng.randrange(len(_time_outs(evidence)))
+    return _with_time_outs(evidence, np.insert(expired, at, expired[at]))
+
+
+@corruption(Rule.LOGS_DIFFER)
+def one_node_missed_a_time_out(evidence: Evidence, rng: random.Random) -> Evidence:
+    return replace(evidence, expired={**evidence.expired, "n2": evidence.expired["n2"][:-1]})
+
+
+@corruption(Rule.STATUS_WRONG)
+def what_had_timed_out_was_posted(evidence: Evidence, rng: random.Random) -> Evidence:
+    result = _copy(evidence)
+    late = np.flatnonzero(result.operations["status"] == TIMED_OUT)
+    lucky = result.operations[int(rng.choice(late.tolist()))]
+    for records in (result.operations, *result.logs.values()):
+        records["status"][(records["id_lo"] == lucky["id_lo"]) & (records["status"] == TIMED_OUT)] = OK
+    return result
+
+
+@corruption(Rule.CONTENT_DIFFERS)
+def the_log_has_another_time_limit(evidence: Evidence, rng: random.Random) -> Evidence:
+    log = _log(evidence).copy()
+    log["timeout_s"][_row_of(log, evidence.operations[_pick(evidence, rng)])] += 1
+    return _with_log(evidence, log)
+
+
+@corruption(Rule.TERM_WENT_BACK)
+def a_replaced_leader_answers_a_read(evidence: Evidence, rng: random.Random) -> Evidence:
+    result = _copy(evidence)
+    result.reads["term"][-1] = result.reads["term"].min()
+    return result
+
+
+@corruption(Rule.TERM_WENT_BACK)
+def a_replaced_leader_answers_a_transfer(evidence: Evidence, rng: random.Random) -> Evidence:
+    result = _copy(evidence)
+    told = np.flatnonzero(result.operations["outcome"] == Outcome.ACKNOWLEDGED)
+    result.operations["term"][int(told[-1])] = result.operations["term"][told].min()
+    return result
+
+
+@corruption(Rule.TWO_LEADERS)
+def one_place_has_two_terms(evidence: Evidence, rng: random.Random) -> Evidence:
+    result = _copy(evidence)
+    result.operations["term"][_pick(evidence, rng)] += 1
+    return result
+
+
+@corruption(Rule.READ_DIFFERS)
+def a_read_shows_an_older_version(evidence: Evidence, rng: random.Random) -> Evidence:
+    result = _copy(evidence)
+    result.reads["version"][rng.randrange(len(result.reads) // 2, len(result.reads))] -= 1
     return result
 
 

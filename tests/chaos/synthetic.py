@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from kibubu.raft.v1 import raft_pb2
 
-from cluster.chaos.checker import LOGGED, NEVER_NS, READ, Evidence, Outcome, check
+from cluster.chaos.checker import EXPIRED, LOGGED, NEVER_NS, READ, Evidence, Outcome, check
 from cluster.chaos.checker.model import LINKED, PENDING, POST, VOID
 from cluster.chaos.checker.records import CONTENT, RESULT, Records
 from cluster.chaos.history import operations_of
+from node.ledger.columns import Column
 from node.ledger.entry import encode_entry
 from node.ledger.records import TRANSFER
 from node.storage.ledger_store import LedgerStore, StoreConfig
@@ -26,6 +27,8 @@ OPENING_MINOR = 20_000
 _MS = 1_000_000
 _LATENCY_NS_MAX = 30 * _MS
 _BATCH_NS = 2 * _MS
+_ENTRY_NS = 200 * _MS  # of the log's own clock
+_TERM_NS = 10 * _BATCH_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,17 @@ class Synthesis:
         self._operations: list[Records] = []
         self._logged: list[Records] = []
         self._reads: list[tuple[int, ...]] = []
+        self._expired: list[tuple[int, int, int, int]] = []
         self._now_ns = 1_000_000 * _MS
         self._open_accounts()
 
     def _apply(self, *, commands: bytes = b"", transfers: bytes = b"") -> Records:
         position = self._store.applied_position + 1
-        data = encode_entry(position * 1_000, commands=commands, transfers=transfers)
-        return self._store.apply([_Entry(position, data)])[0].replies
+        data = encode_entry(position * _ENTRY_NS, commands=commands, transfers=transfers)
+        replies = self._store.apply([_Entry(position, data)])[0].replies
+        batch = self._store.export(position, position, 1)[0]
+        self._expired += [(position, batch.timestamp_ns, ref >> 16, ref & 0xFFFF) for ref in batch.expired]
+        return replies
 
     def _open_accounts(self) -> None:
         new = [
@@ -86,9 +93,10 @@ class Synthesis:
         kind = self._numpy.random(count)
         batch["flags"][:-1][kind[:-1] < 0.1] = LINKED
         batch["flags"][(batch["flags"] == 0) & (kind > 0.93)] = PENDING
-        for at in np.flatnonzero((kind > 0.78) & (kind < 0.93) & (batch["flags"] == 0)).tolist():
+        for at in np.flatnonzero((kind > 0.87) & (kind < 0.93) & (batch["flags"] == 0)).tolist():
             self._end_one(batch, at)
         for at in np.flatnonzero(batch["flags"] == PENDING).tolist():
+            batch["timeout_s"][at] = self._random.choice((0, 0, 1, 5))
             row = batch[at]
             number = int(row["id_hi"]) << 64 | int(row["id_lo"])
             parties = int(row["debit_account"]), int(row["credit_account"])
@@ -123,6 +131,7 @@ class Synthesis:
         rows = operations_of(batch)
         for name in RESULT:
             rows[name] = replies[name]
+        rows["term"] = self._now_ns // _TERM_NS
         rows["invoked_ns"] = self._now_ns - self._numpy.integers(0, _LATENCY_NS_MAX, len(batch))
         rows["completed_ns"] = self._now_ns + 1 + self._numpy.integers(0, _LATENCY_NS_MAX, len(batch))
         self._operations.append(self._unanswered(rows))
@@ -145,6 +154,7 @@ class Synthesis:
     def _retries(self, rows: Records) -> Records:
         again = rows[(self._numpy.random(len(rows)) < 0.03) & (rows["outcome"] == Outcome.ACKNOWLEDGED)].copy()
         again["invoked_ns"] = again["completed_ns"] + 1
+        again["term"], again["repeated"] = (again["invoked_ns"] + 1) // _TERM_NS, 1
         again["completed_ns"] += 5 * _MS
         return again
 
@@ -162,7 +172,9 @@ class Synthesis:
         begin = self._now_ns - self._random.randrange(_LATENCY_NS_MAX)
         end = self._now_ns + 1 + self._random.randrange(_LATENCY_NS_MAX)
         position = self._store.applied_position
-        self._reads.append((account, position, balance_minor, balance_minor - int(row[6]), begin, end))
+        term, version = self._now_ns // _TERM_NS, int(row[Column.LAST_REFERENCE]) >> 16
+        available_minor = balance_minor - int(row[6])
+        self._reads.append((account, position, balance_minor, available_minor, version, term, begin, end))
 
     def run(self, transfers: int, batch: int = 50) -> Evidence:
         for _ in range(0, transfers, batch):
@@ -178,6 +190,7 @@ class Synthesis:
             np.concatenate(self._operations),
             np.array(self._reads, READ),
             {node: log.copy() for node in ("n1", "n2", "n3")},
+            expired={node: np.array(self._expired, EXPIRED) for node in ("n1", "n2", "n3")},
             final_balances_minor={n: int(columns[n, 5] - columns[n, 4]) for n in range(1, ACCOUNTS + 2)},
             guarded=frozenset(range(2, ACCOUNTS + 2)),
         )

@@ -33,6 +33,7 @@ def test_the_model_speaks_the_ledgers_numbers() -> None:
         model.NOT_PENDING: Status.TRANSFER_IS_NOT_PENDING,
         model.ALREADY_POSTED: Status.PENDING_TRANSFER_ALREADY_POSTED,
         model.ALREADY_VOIDED: Status.PENDING_TRANSFER_ALREADY_VOIDED,
+        model.TIMED_OUT: Status.PENDING_TRANSFER_EXPIRED,
         model.TOO_MUCH: Status.AMOUNT_EXCEEDS_PENDING_AMOUNT,
         model.DEBITS_EXCEED_CREDITS: Status.DEBITS_EXCEED_CREDITS,
     }
@@ -46,7 +47,13 @@ def test_a_right_history_has_no_problem(tmp_path: Path, seed: int) -> None:
     assert not verdict.problems, verdict.problems[:3]
     assert verdict.ok
     statuses = set(evidence.logs["n1"]["status"].tolist())
-    assert {model.OK, model.CHAIN_FAILED, model.DEBITS_EXCEED_CREDITS, model.ALREADY_POSTED} <= statuses
+    assert {
+        model.OK,
+        model.CHAIN_FAILED,
+        model.DEBITS_EXCEED_CREDITS,
+        model.ALREADY_POSTED,
+        model.TIMED_OUT,
+    } <= statuses
     assert verdict.resolved_applied > 0
     assert verdict.resolved_absent > 0
 

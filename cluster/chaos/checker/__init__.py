@@ -6,6 +6,18 @@ node can hide in it. Pure: arrays in, problems out.
 
 from cluster.chaos.checker.check import check
 from cluster.chaos.checker.problems import Problem, Rule, Verdict
-from cluster.chaos.checker.records import LOGGED, NEVER_NS, OPERATION, READ, Evidence, Outcome
+from cluster.chaos.checker.records import EXPIRED, LOGGED, NEVER_NS, OPERATION, READ, Evidence, Outcome
 
-__all__ = ["LOGGED", "NEVER_NS", "OPERATION", "READ", "Evidence", "Outcome", "Problem", "Rule", "Verdict", "check"]
+__all__ = [
+    "EXPIRED",
+    "LOGGED",
+    "NEVER_NS",
+    "OPERATION",
+    "READ",
+    "Evidence",
+    "Outcome",
+    "Problem",
+    "Rule",
+    "Verdict",
+    "check",
+]

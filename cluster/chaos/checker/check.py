@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.chaos.checker.model import OK, Books, replay
-from cluster.chaos.checker.order import check_reads, check_real_time
+from cluster.chaos.checker.order import check_reads, check_real_time, check_terms
 from cluster.chaos.checker.problems import Rule, Verdict
 from cluster.chaos.checker.records import (
     BALANCES,
     CONTENT,
+    EXPIRED,
     NEVER_NS,
     RESULT,
     Evidence,
@@ -50,8 +51,9 @@ def check(evidence: Evidence) -> Verdict:
     _check_phantoms(evidence, log, ids, verdict)
     invoked_ns, completed_ns = _spans(evidence.operations, ids)
     check_real_time(log, invoked_ns[ids.of_logged], completed_ns[ids.of_logged], verdict)
-    check_reads(evidence, log, invoked_ns[ids.of_logged], completed_ns[ids.of_logged], verdict)
-    _check_model(evidence, log, verdict)
+    check_terms(evidence, verdict)
+    timed_out = _check_model(evidence, log, _one_list_of_time_outs(evidence, verdict), verdict)
+    check_reads(evidence, log, timed_out, invoked_ns[ids.of_logged], completed_ns[ids.of_logged], verdict)
     return verdict
 
 
@@ -69,6 +71,17 @@ def _one_log(evidence: Evidence, verdict: Verdict) -> Records:
         for row in np.flatnonzero(log[:shared] != first[:shared]).tolist():
             place = f"position {first['position'][row]} offset {first['offset'][row]}"
             verdict.add(Rule.LOGS_DIFFER, f"{first_node} and {node} at {place}")
+    return first
+
+
+def _one_list_of_time_outs(evidence: Evidence, verdict: Verdict) -> Records:
+    lists = list(evidence.expired.items())
+    if not lists:
+        return np.zeros(0, EXPIRED)
+    first_node, first = lists[0]
+    for node, other in lists[1:]:
+        if len(other) != len(first) or (other != first).any():
+            verdict.add(Rule.LOGS_DIFFER, f"the time-outs of {first_node} and {node}")
     return first
 
 
@@ -189,9 +202,13 @@ def _spans(operations: Records, ids: Ids) -> tuple[Ints, Ints]:
     return invoked_ns, completed_ns
 
 
-def _check_model(evidence: Evidence, log: Records, verdict: Verdict) -> None:
+def _check_model(evidence: Evidence, log: Records, expired: Records, verdict: Verdict) -> Ints:
+    """What time-outs did to accounts: see model.replay."""
     books = Books(evidence.guarded, evidence.opening_minor)
-    expected = np.array(replay(books, log), dtype=np.int64).reshape(-1, 5)
+    replayed = replay(books, log, expired)
+    for text in replayed.wrong_time_outs:
+        verdict.add(Rule.TIME_OUT_WRONG, text)
+    expected = np.array(replayed.expected, dtype=np.int64).reshape(-1, 5)
     wrong = expected[:, 0] != log["status"]
     for row in np.flatnonzero(wrong).tolist():
         transfer = f"transfer {id_at(log, row):032x} at position {log['position'][row]}"
@@ -208,6 +225,7 @@ def _check_model(evidence: Evidence, log: Records, verdict: Verdict) -> None:
     total_minor = sum(evidence.final_balances_minor.values())
     if total_minor:
         verdict.add(Rule.NOT_CONSERVED, f"all balances together are {total_minor}, must be 0")
+    return np.array(replayed.timed_out, dtype=np.int64).reshape(-1, 4)
 
 
 def _check_below_zero(evidence: Evidence, log: Records, verdict: Verdict) -> None:

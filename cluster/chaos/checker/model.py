@@ -1,22 +1,27 @@
 """A plain double-entry ledger in ordinary Python: what the outcome of every transfer in the log has to be.
 
-It covers what chaos sends: transfers, linked chains, pending, post and void without time-outs, the overdraft rule.
+It covers what chaos sends: transfers, linked chains, pending, post, void and time-out, the overdraft rule.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from cluster.chaos.checker.records import Records
 
 LINKED, PENDING, POST, VOID = 1, 2, 4, 8
 OK, CHAIN_FAILED = 0, 10
 PENDING_NOT_FOUND, PENDING_WAS_REFUSED, NOT_PENDING = 60, 61, 62
-ALREADY_POSTED, ALREADY_VOIDED, TOO_MUCH = 66, 67, 69
+ALREADY_POSTED, ALREADY_VOIDED, TIMED_OUT, TOO_MUCH = 66, 67, 68, 69
 DEBITS_EXCEED_CREDITS = 107
-_WAITING, _POSTED, _VOIDED = 1, 2, 3
-_ENDED = {_POSTED: ALREADY_POSTED, _VOIDED: ALREADY_VOIDED}
+_WAITING, _POSTED, _VOIDED, _EXPIRED = 1, 2, 3, 4
+_ENDED = {_POSTED: ALREADY_POSTED, _VOIDED: ALREADY_VOIDED, _EXPIRED: TIMED_OUT}
+_SECOND_NS = 1_000_000_000
+_NEVER = (1 << 63) - 1
 Expected = tuple[int, int, int, int, int]  # status, then the four balances; zeros when refused
 
 
@@ -98,29 +103,99 @@ class Books:
             self.balance_minor[credit] -= amount_minor
 
 
-def replay(books: Books, log: Records) -> list[Expected]:
-    """What each transfer of the ordered log has to answer."""
-    rows = _rows(log)
-    expected: list[Expected] = []
-    flags_of = log["flags"].tolist()
+@dataclass(slots=True)
+class Replayed:
+    expected: list[Expected] = field(default_factory=list)  # what each transfer of the log has to answer
+    wrong_time_outs: list[str] = field(default_factory=list)
+    # Account, place in the order, balance and available balance after it, of each time-out.
+    timed_out: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+
+class _TimeOuts:
+    """The nodes' time-outs against those that are due, in the order of time and place."""
+
+    def __init__(self, books: Books, expired: Records, told: Replayed) -> None:
+        self._books, self._told = books, told
+        self._listed: list[tuple[int, int, int, int]] = expired.tolist()
+        self._next = 0
+        self._due: list[tuple[int, int, int]] = []  # when, place of the pending transfer, its id
+        self.next_position = self._listed[0][0] if self._listed else _NEVER
+        self.next_ns = _NEVER
+
+    def wait(self, number: int, order: int, due_ns: int) -> None:
+        heapq.heappush(self._due, (due_ns, order, number))
+        self.next_ns = self._due[0][0]
+
+    def upto(self, position: int, timestamp_ns: int) -> None:
+        """Everything that timed out up to an entry, whose transfers come after it."""
+        while self._next < len(self._listed) and self._listed[self._next][0] <= position:
+            at, when_ns, pending_position, offset = self._listed[self._next]
+            self._next += 1
+            self._take(at, when_ns, pending_position << 16 | offset)
+        self.next_position = self._listed[self._next][0] if self._next < len(self._listed) else _NEVER
+        while (top := self._top()) is not None and top[0] <= timestamp_ns:
+            self._wrong(f"position {position}: what waits since {top[1] >> 16} is due, and has not timed out")
+            self._end(position, heapq.heappop(self._due)[2])
+        self.next_ns = self._due[0][0] if self._due else _NEVER
+
+    def _take(self, position: int, when_ns: int, order: int) -> None:
+        top = self._top()
+        if top is None or top[1] != order:
+            self._wrong(f"position {position}: {order >> 16} timed out, {top[1] >> 16 if top else 'nothing'} is next")
+            return
+        if top[0] > when_ns:
+            self._wrong(f"position {position}: {order >> 16} timed out {(top[0] - when_ns) / 1e9:.3f} s too early")
+        self._end(position, heapq.heappop(self._due)[2])
+
+    def _top(self) -> tuple[int, int, int] | None:
+        while self._due and self._books.held[self._due[0][2]].state != _WAITING:
+            heapq.heappop(self._due)
+        return self._due[0] if self._due else None
+
+    def _end(self, position: int, number: int) -> None:
+        books = self._books
+        held = books.held[number]
+        held.state = _EXPIRED
+        books.reserved_minor[held.debit] -= held.amount_minor
+        for account in (held.debit, held.credit):
+            balance = books.balance_minor[account]
+            state = (account, position << 16, balance, balance - books.reserved_minor[account])
+            self._told.timed_out.append(state)
+
+    def _wrong(self, text: str) -> None:
+        self._told.wrong_time_outs.append(text)
+
+
+def replay(books: Books, log: Records, expired: Records) -> Replayed:
+    """Decides the ordered log again."""
+    told = Replayed()
+    time_outs = _TimeOuts(books, expired, told)
+    rows, expected = _rows(log), told.expected
+    flags_of, positions, times = log["flags"].tolist(), log["position"].tolist(), log["timestamp_ns"].tolist()
     for account in {*log["debit_account"].tolist(), *log["credit_account"].tolist()}:
         books.open(account)
+    timed = set(np.flatnonzero((log["flags"] & PENDING != 0) & (log["timeout_s"] != 0)).tolist())
     at, count = 0, len(rows)
     apply, remember = books.apply, books.remember
     while at < count:
+        if time_outs.next_position <= positions[at] or time_outs.next_ns <= times[at]:
+            time_outs.upto(positions[at], times[at])
+        end = at
         if flags_of[at] & LINKED:
-            end = at
             while end + 1 < count and flags_of[end] & LINKED:
                 end += 1
             expected += _chain(books, rows[at : end + 1])
-            at = end + 1
-            continue
-        row = rows[at]
-        answer = apply(*row)
-        remember(row[0], answer[0])
-        expected.append(answer)
-        at += 1
-    return expected
+        else:
+            answer = apply(*rows[at])
+            remember(rows[at][0], answer[0])
+            expected.append(answer)
+        for row in timed.intersection(range(at, end + 1)) if timed else ():
+            if expected[row][0] == OK:
+                order = positions[row] << 16 | int(log["offset"][row])
+                time_outs.wait(rows[row][0], order, times[row] + int(log["timeout_s"][row]) * _SECOND_NS)
+        at = end + 1
+    time_outs.upto(_NEVER, 0)
+    return told
 
 
 Row = tuple[int, int, int, int, int, int]

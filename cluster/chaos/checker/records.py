@@ -25,6 +25,7 @@ _TRANSFER: list[tuple[str, str]] = [
     ("pending_id_hi", "<u8"),
     ("pending_id_lo", "<u8"),
     ("flags", "<u2"),
+    ("timeout_s", "<u4"),
 ]
 _RESULT: list[tuple[str, str]] = [
     ("status", "<u2"),
@@ -41,19 +42,36 @@ RESULT = tuple(name for name, _ in _RESULT)
 BALANCES = RESULT[4:]
 
 # One attempt of a client to make one transfer; a retry is another row with the same id. The result is zero when there
-# was no answer.
-OPERATION = np.dtype([*_TRANSFER, *_RESULT, ("outcome", "u1"), ("invoked_ns", "<i8"), ("completed_ns", "<i8")])
+# was no answer. `term`: of the leader that answered; `repeated`: the answer is an older one, given again.
+OPERATION = np.dtype(
+    [
+        *_TRANSFER,
+        *_RESULT,
+        ("term", "<u8"),
+        ("repeated", "u1"),
+        ("outcome", "u1"),
+        ("invoked_ns", "<i8"),
+        ("completed_ns", "<i8"),
+    ]
+)
 
 # One transfer as a node has it, in any order.
 LOGGED = np.dtype([*_TRANSFER, *_RESULT])
 
-# One answered linearizable read of an account.
+# A pending transfer that timed out: where, when, and the place of the pending one.
+EXPIRED = np.dtype(
+    [("position", "<u8"), ("timestamp_ns", "<i8"), ("pending_position", "<u8"), ("pending_offset", "<u4")]
+)
+
+# One answered linearizable read of an account. `version`: the position of its newest transfer.
 READ = np.dtype(
     [
         ("account", "<u8"),
         ("as_of_position", "<u8"),
         ("balance_minor", "<i8"),
         ("available_minor", "<i8"),
+        ("version", "<u8"),
+        ("term", "<u8"),
         ("invoked_ns", "<i8"),
         ("completed_ns", "<i8"),
     ]
@@ -74,6 +92,7 @@ class Evidence:
     reads: Records  # READ
     logs: Mapping[str, Records]  # node: LOGGED, everything from the first position on
     repeats: Mapping[str, Records] = field(default_factory=dict)  # node: LOGGED, what had been decided before
+    expired: Mapping[str, Records] = field(default_factory=dict)  # node: EXPIRED, in the order in which it happened
     opening_minor: Mapping[int, int] = field(default_factory=dict)  # account: before the first operation
     final_balances_minor: Mapping[int, int] = field(default_factory=dict)  # account: read after everything was over
     guarded: frozenset[int] = frozenset()  # accounts whose debits must not exceed their credits
