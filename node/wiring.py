@@ -258,7 +258,7 @@ class Node:
         payments_pb2_grpc.add_PaymentsServiceServicer_to_server(
             PaymentsServicer(book, desk, barrier, guard, admission), services
         )
-        review = ReviewServicer(ReviewBook(self._store, self._tariffs), admission, barrier, guard)
+        review = ReviewServicer(ReviewBook(self._store, self._tariffs), admission, barrier, guard, book, desk)
         review_pb2_grpc.add_ReviewServiceServicer_to_server(review, services)
         configuration = ConfigServicer(self._store, admission, barrier, guard)
         config_pb2_grpc.add_ConfigServiceServicer_to_server(configuration, services)

@@ -45,9 +45,11 @@ class KindTerms:
     agent: Agent = Agent.NEITHER
     is_priced: bool = True
     too_little: PaymentStatus = PaymentStatus.INSUFFICIENT_FUNDS
+    id_is_used: PaymentStatus = PaymentStatus.REFUSED_BY_LEDGER  # what it means that the ledger has a leg's id already
     scored_as: int = 0  # the kind as the fraud model was taught it (fraud/simulate); 0 = not scored
     may_be_held: bool = True  # else what the fraud check would hold is refused
     moves_money: bool = True
+    is_special: bool = False  # the draft is made by a module of its own: payment_reversals and the like
 
 
 def _by_agent(kind: PaymentKind, payee_key: str) -> KindTerms:
@@ -63,23 +65,48 @@ _SEND, _TILL, _BILL, _AIRTIME = (int(k) for k in (_K.SEND_MONEY, _K.PAY_TILL, _K
 
 # The simulated town (fraud/simulate) knows four kinds: deposits, withdrawals, float and pay-outs are sends from and to
 # agents and shops there, told apart by the account kinds. So that is what the model is asked about.
+_PLAIN = (
+    KindTerms(_K.SEND_MONEY, "msisdn", payee_is_number=True, scored_as=_SEND),
+    KindTerms(_K.PAY_TILL, "till", scored_as=_TILL),
+    KindTerms(_K.PAY_BILL, "paybill", reference_needed=True, scored_as=_BILL),
+    KindTerms(
+        _K.BUY_AIRTIME, "", payee_system="airtime", payee_is_number=True, reference_is_payee=True,
+        code=TransferCode.AIRTIME, scored_as=_AIRTIME,
+    ),
+    _by_agent(_K.CASH_IN, "msisdn"),
+    KindTerms(_K.CASH_OUT, "agent", agent=Agent.PAYEE, scored_as=_SEND),
+    _by_agent(_K.AGENT_FLOAT, "agent"),
+    KindTerms(
+        _K.MERCHANT_PAYOUT, "msisdn", payee_is_number=True, payer_keys=("till", "paybill"), payer_kinds=_MERCHANT,
+        not_of_payer_kind=PaymentStatus.PAYER_IS_NO_MERCHANT, scored_as=_SEND,
+    ),
+)  # fmt: skip
+_NO_MONEY = PaymentStatus.RECEIVER_HAS_NOT_THE_MONEY
+
+
+def _reversal(kind: PaymentKind, signer: Signer, keys: tuple[str, ...] = ()) -> KindTerms:
+    """From the original's payee to its payer."""
+    return KindTerms(
+        kind, "msisdn", payer_keys=keys, signer=signer, code=TransferCode.REVERSAL, is_priced=False,
+        too_little=_NO_MONEY, id_is_used=PaymentStatus.ANOTHER_REVERSAL_CAME_BETWEEN, is_special=True,
+    )  # fmt: skip
+
+
+REVERSAL_BY_PAYER = _reversal(_K.REVERSAL, Signer.PAYEE)
+REVERSAL_BY_OPERATOR = _reversal(_K.REVERSAL, Signer.NOBODY)
+CHECK_BALANCE = KindTerms(_K.CHECK_BALANCE, "", is_priced=False, moves_money=False)
+
 KINDS: dict[int, KindTerms] = {
     int(terms.kind): terms
     for terms in (
-        KindTerms(_K.SEND_MONEY, "msisdn", payee_is_number=True, scored_as=_SEND),
-        KindTerms(_K.PAY_TILL, "till", scored_as=_TILL),
-        KindTerms(_K.PAY_BILL, "paybill", reference_needed=True, scored_as=_BILL),
-        KindTerms(
-            _K.BUY_AIRTIME, "", payee_system="airtime", payee_is_number=True, reference_is_payee=True,
-            code=TransferCode.AIRTIME, scored_as=_AIRTIME,
-        ),
-        _by_agent(_K.CASH_IN, "msisdn"),
-        KindTerms(_K.CASH_OUT, "agent", agent=Agent.PAYEE, scored_as=_SEND),
-        _by_agent(_K.AGENT_FLOAT, "agent"),
-        KindTerms(
-            _K.MERCHANT_PAYOUT, "msisdn", payee_is_number=True, payer_keys=("till", "paybill"), payer_kinds=_MERCHANT,
-            not_of_payer_kind=PaymentStatus.PAYER_IS_NO_MERCHANT, scored_as=_SEND,
-        ),
+        *_PLAIN,
+        _reversal(_K.REVERSAL, Signer.PAYER, ("agent", "till", "paybill")),
+        _reversal(_K.REFUND, Signer.PAYER, ("till", "paybill")),
     )
-}  # fmt: skip
-CHECK_BALANCE = KindTerms(_K.CHECK_BALANCE, "", is_priced=False, moves_money=False)
+}
+_OF_OTHERS = {(int(terms.kind), int(terms.signer)): terms for terms in (REVERSAL_BY_PAYER, REVERSAL_BY_OPERATOR)}
+
+
+def terms_of(kind: int, signer: int) -> KindTerms:
+    """Of a stored payment."""
+    return _OF_OTHERS.get((kind, signer)) or KINDS.get(kind, CHECK_BALANCE)

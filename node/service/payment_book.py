@@ -11,11 +11,12 @@ from typing import Any
 
 from kibubu.payments.v1 import payments_pb2
 
+from node.ledger import kernel
 from node.ledger.columns import Column
 from node.ledger.records import TRANSFER, Records
 from node.ledger.statuses import PaymentKind, PaymentStatus, TransferCode
 from node.payments.gsma import gsma_error
-from node.payments.kinds import CHECK_BALANCE, KINDS, Agent, KindTerms
+from node.payments.kinds import CHECK_BALANCE, KINDS, Agent, KindTerms, terms_of
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.payments.plan import Decided, Parties, content_hash, pack_chain, pack_legs, pack_payment
 from node.payments.receipts import POSITIONS, Place
@@ -25,9 +26,18 @@ from node.service.limits import REFERENCE_BYTES_MAX
 from node.service.payment_drafts import Draft
 from node.service.payment_outcomes import Legs, add_receipt, judge_by_legs, model_name, refusal
 from node.service.payment_parties import PaymentParties, normalised
+from node.service.payment_past import PaymentPast, reference_as_id
+from node.service.payment_reversals import PaymentReversals
 from node.service.payment_rules import PaymentRules
 from node.storage.ledger_store import LedgerStore, StoredPayment
 
+_ENDS = {
+    0: payments_pb2.PAYMENT_END_UNSPECIFIED,
+    kernel.ACTIVE: payments_pb2.PAYMENT_END_WAITS,
+    kernel.POSTED: payments_pb2.PAYMENT_END_POSTED,
+    kernel.VOIDED: payments_pb2.PAYMENT_END_VOIDED,
+    kernel.EXPIRED: payments_pb2.PAYMENT_END_EXPIRED,
+}
 # Refusals that the same request meets again whatever happens in between: there is nothing to remember about them.
 _OF_THE_REQUEST_ALONE = frozenset(
     {
@@ -40,6 +50,9 @@ _OF_THE_REQUEST_ALONE = frozenset(
 )
 
 
+Drafter = Callable[[int, payments_pb2.Payment], Draft | PaymentStatus]
+
+
 class PaymentBook:
     def __init__(
         self, store: LedgerStore, tariffs: Tariffs, pin_key: bytes, time_ns: Callable[[], int] = time.time_ns
@@ -49,6 +62,12 @@ class PaymentBook:
         self.parties = PaymentParties(store, tariffs)
         self._rules = PaymentRules(tariffs, pin_key, self.parties.can_pay_agents)
         self._time_ns = time_ns
+        self.past = PaymentPast(store)
+        self.reversals = PaymentReversals(self.past, self.parties, tariffs, time_ns)
+        self._specials: dict[int, Drafter] = {
+            PaymentKind.REVERSAL: self.reversals.draft,
+            PaymentKind.REFUND: self.reversals.draft,
+        }
 
     @property
     def columns(self) -> Any:
@@ -63,6 +82,8 @@ class PaymentBook:
             return PaymentStatus.PAYMENT_ID_MUST_NOT_BE_ZERO
         if terms is None:
             return PaymentStatus.KIND_UNKNOWN
+        if terms.is_special:
+            return self._specials[terms.kind](payment_id, request)
         ledger = self._tariffs.ledger_of(request.currency)
         if not ledger:
             return PaymentStatus.CURRENCY_DIFFERS
@@ -198,7 +219,7 @@ class PaymentBook:
 
     def _of_stored(self, stored: StoredPayment) -> payments_pb2.Outcome:
         record = stored.record
-        terms = KINDS.get(int(record["kind"]), CHECK_BALANCE)
+        terms = terms_of(int(record["kind"]), int(record["signer"]))
         payee_account = int(record["payee_account"])
         outcome = payments_pb2.Outcome(
             position=stored.position,
@@ -240,6 +261,7 @@ class PaymentBook:
         payment_id = int(record["id_hi"]) << 64 | int(record["id_lo"])
         kind, payer_account = int(record["kind"]), int(record["payer_account"])
         terms, reference = KINDS.get(kind), _text(record["reference"])
+        original = reference_as_id(reference.encode()) if terms is not None and terms.is_special else b""
         to_number = terms is not None and terms.reference_is_payee
         payee_key = terms.payee_key if terms is not None else ""
         payment = payments_pb2.Payment(
@@ -250,9 +272,12 @@ class PaymentBook:
             payee=reference if to_number else self.parties.handle_of(int(record["payee_account"]), payee_key),
             amount_minor=int(record["amount_minor"]),
             currency=self._tariffs.currency_of(int(record["ledger"])),
-            reference="" if to_number else reference,
+            reference="" if to_number or original else reference,
+            original_payment_id=original,
         )
-        return payments_pb2.LookupPaymentResponse(found=True, payment=payment, outcome=self._of_stored(stored))
+        return payments_pb2.LookupPaymentResponse(
+            found=True, payment=payment, outcome=self._of_stored(stored), end=_ENDS[self.past.end(stored)]
+        )
 
     def quote(self, request: payments_pb2.Payment) -> payments_pb2.QuotePaymentResponse:
         """What MakePayment would find before the PIN; the id does not matter."""

@@ -25,7 +25,6 @@ class Special:
     waits_s: int = 0  # reserve for so long; what ends it is another command
     waits_as: PaymentStatus = PaymentStatus.OK  # what the caller is told until then
     is_covered: bool = False  # the money is reserved already: nothing needs to be available
-    id_is_used: PaymentStatus = PaymentStatus.REFUSED_BY_LEDGER  # what it means that the ledger has a leg's id already
     commands: list[raft_pb2.Command] = field(default_factory=list)  # logged with it, whatever becomes of it
     told: dict[str, Any] = field(default_factory=dict)  # further fields of its outcome, unless it is refused
 

@@ -73,12 +73,8 @@ def outcome_of(
     )
     if fee.commission_minor or fee.payee_fee_minor:
         outcome.commission_minor, outcome.payee_fee_minor = fee.commission_minor, fee.payee_fee_minor
-    if special is None:
-        judge_by_legs(outcome, draft.final_status, legs, part, draft.terms)
-        add_receipt(outcome, offset, draft.ledger)
-        return outcome
-    judge_by_legs(outcome, draft.final_status, legs, part, draft.terms, special.id_is_used)
-    if not outcome.gsma_code:
+    judge_by_legs(outcome, draft.final_status, legs, part, draft.terms)
+    if special is not None and not outcome.gsma_code:
         for name, value in special.told.items():
             setattr(outcome, name, value)
     add_receipt(outcome, offset, draft.ledger)
@@ -92,15 +88,14 @@ def add_receipt(outcome: payments_pb2.Outcome, offset: int, ledger: int) -> None
 
 
 def judge_by_legs(
-    outcome: payments_pb2.Outcome, status: PaymentStatus, legs: Legs, part: slice, terms: KindTerms,
-    id_is_used: PaymentStatus = PaymentStatus.REFUSED_BY_LEDGER,
-) -> None:  # fmt: skip
+    outcome: payments_pb2.Outcome, status: PaymentStatus, legs: Legs, part: slice, terms: KindTerms
+) -> None:
     """Set the status: the leader's, unless a leg broke a rule of the ledger."""
     if part.start < part.stop:
         outcome.duplicate = bool(legs.flags[part.start] & _DUPLICATE)
         broken = _broken(legs.statuses[part])
         if broken:
-            status = _refused_by_ledger(broken, terms, id_is_used)
+            status = _refused_by_ledger(broken, terms)
             outcome.transfer_status, outcome.transfer_status_name = broken, status_name(broken)
         elif terms.signer is _PAYER and not outcome.commission_minor:
             outcome.payer_balance_minor = legs.debit_balances_minor[part.stop - 1]
@@ -112,10 +107,10 @@ def judge_by_legs(
         outcome.gsma_category, outcome.gsma_code = gsma_error(status)
 
 
-def _refused_by_ledger(broken: int, terms: KindTerms, id_is_used: PaymentStatus) -> PaymentStatus:
+def _refused_by_ledger(broken: int, terms: KindTerms) -> PaymentStatus:
     if broken == _NO_FUNDS:
         return terms.too_little
-    return id_is_used if broken in _IDS_USED else PaymentStatus.REFUSED_BY_LEDGER
+    return terms.id_is_used if broken in _IDS_USED else PaymentStatus.REFUSED_BY_LEDGER
 
 
 def _tell_signer(outcome: payments_pb2.Outcome, replies: Records, last: int, terms: KindTerms) -> None:

@@ -15,6 +15,8 @@ from node.payments.plan import HOLD_TIMEOUT_S, VERDICT_LEG
 from node.payments.tariffs import Tariffs
 from node.service.fraud_rules import RULE_REASON_FIRST, Rule
 from node.service.limits import REVIEW_HISTORY_MAX
+from node.service.payment_past import id_of, reference_as_id
+from node.service.payment_reversals import RESERVED_S
 from node.storage.ledger_store import LedgerStore, StoredPayment, StoredTransfer
 
 _STATES = {
@@ -79,6 +81,35 @@ class ReviewBook:
             analyst=_analyst(verdict) if verdict is not None and not int(verdict.outcome["status"]) else "",
         )
 
+    def reversals(self, limit: int) -> tuple[list[review_pb2.Reversal], int]:
+        """The oldest that wait, and how many there are in all."""
+        references = self._store.waiting_references((TransferCode.REVERSAL,))
+        transfers = [self._store.transfer_at(reference) for reference in references[:limit]]
+        ids = [int(one.record["group_id_hi"]) << 64 | int(one.record["group_id_lo"]) for one in transfers]
+        found = [stored for payment_id in ids if (stored := self.reversal(payment_id)) is not None]
+        return [self._reversal(stored) for stored in found], len(references)
+
+    def reversal(self, payment_id: int) -> StoredPayment | None:
+        """A reversal that reserved money, whatever became of it since."""
+        stored = self._store.lookup_payment(payment_id) if payment_id else None
+        if stored is None or int(stored.record["status"]) != PaymentStatus.REVERSAL_IS_RESERVED:
+            return None
+        return stored if len(stored.legs) and not int(stored.legs[0]["status"]) else None
+
+    def _reversal(self, stored: StoredPayment) -> review_pb2.Reversal:
+        record = stored.record
+        return review_pb2.Reversal(
+            payment_id=id_of(stored).to_bytes(16, "big"),
+            original_payment_id=reference_as_id(record["reference"]),
+            receiver=self._party(int(record["payer_account"])),
+            payer=self._party(int(record["payee_account"])),
+            amount_minor=int(record["amount_minor"]),
+            currency=self._tariffs.currency_of(int(record["ledger"])),
+            asked_time_ns=stored.timestamp_ns,
+            expire_time_ns=stored.timestamp_ns + RESERVED_S * 1_000_000_000,
+            maker=maker_of(stored).decode("utf-8", "replace"),
+        )
+
     def _party(self, account: int) -> review_pb2.Party:
         row, profile = self._store.columns[account].copy(), self._store.profile(account)
         balance_minor = int(row[Column.CREDITS_POSTED] - row[Column.DEBITS_POSTED])
@@ -115,6 +146,12 @@ class ReviewBook:
             balance_after_minor=int(outcome["debit_balance_minor" if is_debit else "credit_balance_minor"]),
             is_pending=bool(int(record["flags"]) & TransferFlag.PENDING),
         )
+
+
+def maker_of(reversal: StoredPayment) -> bytes:
+    """The operator who proposed it; empty = the payer asked."""
+    narrative = bytes(reversal.transfers[0]["narrative"]).rstrip(b"\0")
+    return narrative.partition(b"maker:")[2]
 
 
 def _reason(number: int) -> str:

@@ -6,15 +6,20 @@ from typing import Any
 
 from kibubu.review.v1 import review_pb2, review_pb2_grpc
 
-from node.ledger.statuses import Status
+from node.ledger.records import TransferFlag
+from node.ledger.statuses import PaymentStatus, Status, TransferCode
 from node.payments.plan import pack_verdict
 from node.service.admission import Admission
 from node.service.codec import id_from_bytes, status_name
 from node.service.errors import InvalidRequestError
 from node.service.guard import Guard
 from node.service.limits import ANALYST_BYTES_MAX, REVIEW_PAGE_DEFAULT, REVIEW_PAGE_MAX
+from node.service.payment_book import PaymentBook
+from node.service.payment_desk import PaymentDesk
+from node.service.payment_outcomes import refusal
+from node.service.payment_reversals import pack_end
 from node.service.reads import ReadBarrier
-from node.service.review_book import ReviewBook
+from node.service.review_book import ReviewBook, maker_of
 
 _DONE = {
     review_pb2.VERDICT_RELEASE: review_pb2.REVIEW_STATE_RELEASED,
@@ -23,8 +28,18 @@ _DONE = {
 
 
 class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
-    def __init__(self, book: ReviewBook, admission: Admission, barrier: ReadBarrier, guard: Guard) -> None:
+    def __init__(
+        self,
+        book: ReviewBook,
+        admission: Admission,
+        barrier: ReadBarrier,
+        guard: Guard,
+        payments: PaymentBook,
+        desk: PaymentDesk,
+    ) -> None:
         self._book = book
+        self._payments = payments
+        self._desk = desk
         self._admission = admission
         self._barrier = barrier
         self._guard = guard
@@ -62,7 +77,7 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
             payment_id = id_from_bytes(request.payment_id, "payment_id")
             if request.verdict not in _DONE:
                 raise InvalidRequestError("verdict: must be release or refuse")
-            analyst = _analyst(request.analyst)
+            analyst = _name(request.analyst, "analyst")
             await self._barrier()
             stored = self._book.held(payment_id)
             if stored is None:
@@ -80,9 +95,65 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
                 position=int(first["position"]),
             )
 
+    async def ListReversals(  # noqa: N802
+        self, request: review_pb2.ListReversalsRequest, context: Any
+    ) -> review_pb2.ListReversalsResponse:
+        async with self._guard.call("ListReversals", context):
+            if request.page_size > REVIEW_PAGE_MAX:
+                raise InvalidRequestError(f"page_size: at most {REVIEW_PAGE_MAX}, is {request.page_size}")
+            await self._barrier()
+            reversals, total = self._book.reversals(request.page_size or REVIEW_PAGE_DEFAULT)
+            return review_pb2.ListReversalsResponse(reversals=reversals, waiting_total=total)
 
-def _analyst(name: str) -> bytes:
+    async def ProposeReversal(  # noqa: N802
+        self, request: review_pb2.ProposeReversalRequest, context: Any
+    ) -> review_pb2.ProposeReversalResponse:
+        async with self._guard.call("ProposeReversal", context, leader_only=True):
+            payment_id = id_from_bytes(request.payment_id, "payment_id")
+            original_id = id_from_bytes(request.original_payment_id, "original_payment_id")
+            maker = _name(request.maker, "maker")
+            if not payment_id:
+                raise InvalidRequestError("payment_id: must not be zero")
+            draft = self._payments.reversals.propose(
+                payment_id, original_id, request.amount_minor, maker, return_fee=request.return_fee
+            )
+            if isinstance(draft, PaymentStatus):
+                return review_pb2.ProposeReversalResponse(outcome=refusal(draft))
+            return review_pb2.ProposeReversalResponse(outcome=await self._desk.decide(draft, ""))
+
+    async def DecideReversal(  # noqa: N802
+        self, request: review_pb2.DecideReversalRequest, context: Any
+    ) -> review_pb2.DecideReversalResponse:
+        async with self._guard.call("DecideReversal", context, leader_only=True):
+            payment_id = id_from_bytes(request.payment_id, "payment_id")
+            if request.verdict not in _DONE:
+                raise InvalidRequestError("verdict: must be release or refuse")
+            approver = _name(request.approver, "approver")
+            await self._barrier()
+            stored = self._book.reversal(payment_id)
+            if stored is None:
+                raise InvalidRequestError("payment_id: no reversal that reserved money has this id")
+            if approver == maker_of(stored):
+                raise InvalidRequestError("approver: must not be who proposed the reversal")
+            release = request.verdict == review_pb2.VERDICT_RELEASE
+            end = TransferFlag.POST if release else TransferFlag.VOID
+            narrative = (b"approve:" if release else b"refuse:") + approver
+            applied = await self._admission.submit(
+                transfers=pack_end(stored, narrative, end, TransferCode.REVERSAL_END)
+            )
+            first = applied.replies[0]
+            status = Status(int(first["status"]))
+            return review_pb2.DecideReversalResponse(
+                status=status,
+                status_name=status_name(status),
+                state=_DONE[request.verdict] if status is Status.OK else self._book.state(stored),
+                duplicate=bool(int(first["flags"])),
+                position=int(first["position"]),
+            )
+
+
+def _name(name: str, field: str) -> bytes:
     raw = name.encode()
     if not 1 <= len(raw) <= ANALYST_BYTES_MAX or not name.isprintable() or not name.strip():
-        raise InvalidRequestError(f"analyst: must be 1 to {ANALYST_BYTES_MAX} printable bytes")
+        raise InvalidRequestError(f"{field}: must be 1 to {ANALYST_BYTES_MAX} printable bytes")
     return raw

@@ -55,7 +55,7 @@ class Office:
         )
         guard = Guard(node, metrics, lambda: "")
         barrier = ReadBarrier(node, lambda: "")
-        self.servicer = ReviewServicer(ReviewBook(node.store, tariffs), admission, barrier, guard)
+        self.servicer = ReviewServicer(ReviewBook(node.store, tariffs), admission, barrier, guard, self.book, self.desk)
         self.stub: Any = None
 
     async def hold(self, number: int, payer: str = "254712000001", payee: str = "0712000002") -> bytes:

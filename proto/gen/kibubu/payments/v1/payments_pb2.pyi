@@ -40,6 +40,12 @@ class _PaymentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentKi
     """payer and payee: agents"""
     PAYMENT_KIND_MERCHANT_PAYOUT: _PaymentKind.ValueType  # 10
     """payer: a till or paybill; payee: a customer's number"""
+    PAYMENT_KIND_REVERSAL: _PaymentKind.ValueType  # 12
+    """payer: who asks. The original's payer has what the receiver still has reserved, within a day; the original's payee
+    gives back at once; and whose money a reversal (named as original) has reserved agrees to it.
+    """
+    PAYMENT_KIND_REFUND: _PaymentKind.ValueType  # 13
+    """payer: the till or paybill that was paid"""
 
 class PaymentKind(_PaymentKind, metaclass=_PaymentKindEnumTypeWrapper): ...
 
@@ -58,7 +64,37 @@ PAYMENT_KIND_AGENT_FLOAT: PaymentKind.ValueType  # 9
 """payer and payee: agents"""
 PAYMENT_KIND_MERCHANT_PAYOUT: PaymentKind.ValueType  # 10
 """payer: a till or paybill; payee: a customer's number"""
+PAYMENT_KIND_REVERSAL: PaymentKind.ValueType  # 12
+"""payer: who asks. The original's payer has what the receiver still has reserved, within a day; the original's payee
+gives back at once; and whose money a reversal (named as original) has reserved agrees to it.
+"""
+PAYMENT_KIND_REFUND: PaymentKind.ValueType  # 13
+"""payer: the till or paybill that was paid"""
 Global___PaymentKind: _TypeAlias = PaymentKind  # noqa: Y015
+
+class _PaymentEnd:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PaymentEndEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentEnd.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAYMENT_END_UNSPECIFIED: _PaymentEnd.ValueType  # 0
+    """nothing was reserved: the outcome says all"""
+    PAYMENT_END_WAITS: _PaymentEnd.ValueType  # 1
+    PAYMENT_END_POSTED: _PaymentEnd.ValueType  # 2
+    PAYMENT_END_VOIDED: _PaymentEnd.ValueType  # 3
+    PAYMENT_END_EXPIRED: _PaymentEnd.ValueType  # 4
+
+class PaymentEnd(_PaymentEnd, metaclass=_PaymentEndEnumTypeWrapper):
+    """What became of money that was reserved: held for review, a reversal, a voucher, a purchase under way."""
+
+PAYMENT_END_UNSPECIFIED: PaymentEnd.ValueType  # 0
+"""nothing was reserved: the outcome says all"""
+PAYMENT_END_WAITS: PaymentEnd.ValueType  # 1
+PAYMENT_END_POSTED: PaymentEnd.ValueType  # 2
+PAYMENT_END_VOIDED: PaymentEnd.ValueType  # 3
+PAYMENT_END_EXPIRED: PaymentEnd.ValueType  # 4
+Global___PaymentEnd: _TypeAlias = PaymentEnd  # noqa: Y015
 
 @_typing.final
 class Payment(_message.Message):
@@ -72,6 +108,7 @@ class Payment(_message.Message):
     CURRENCY_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     PAYER_FIELD_NUMBER: _builtins.int
+    ORIGINAL_PAYMENT_ID_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.bytes
     """16 bytes, big-endian: the idempotency key"""
     kind: Global___PaymentKind.ValueType
@@ -86,6 +123,8 @@ class Payment(_message.Message):
     """bill account, at most 20 bytes"""
     payer: _builtins.str
     """the payer's agent, till or paybill number, where that names the account and not payer_msisdn"""
+    original_payment_id: _builtins.bytes
+    """reversal, refund: what is taken back; amount 0 = all that is left of it"""
     def __init__(
         self,
         *,
@@ -97,10 +136,11 @@ class Payment(_message.Message):
         currency: _builtins.str = ...,
         reference: _builtins.str = ...,
         payer: _builtins.str = ...,
+        original_payment_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "kind", b"kind", "payee", b"payee", "payer", b"payer", "payer_msisdn", b"payer_msisdn", "payment_id", b"payment_id", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "kind", b"kind", "original_payment_id", b"original_payment_id", "payee", b"payee", "payer", b"payer", "payer_msisdn", b"payer_msisdn", "payment_id", b"payment_id", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,21 +447,27 @@ class LookupPaymentResponse(_message.Message):
     FOUND_FIELD_NUMBER: _builtins.int
     PAYMENT_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
     found: _builtins.bool
+    end: Global___PaymentEnd.ValueType
+    """by now"""
     @_builtins.property
     def payment(self) -> Global___Payment: ...
     @_builtins.property
-    def outcome(self) -> Global___Outcome: ...
+    def outcome(self) -> Global___Outcome:
+        """the first one"""
+
     def __init__(
         self,
         *,
         found: _builtins.bool = ...,
         payment: Global___Payment | None = ...,
         outcome: Global___Outcome | None = ...,
+        end: Global___PaymentEnd.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "payment", b"payment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "outcome", b"outcome", "payment", b"payment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "found", b"found", "outcome", b"outcome", "payment", b"payment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,37 +22,52 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from kibubu.payments.v1 import payments_pb2 as kibubu_dot_payments_dot_v1_dot_payments__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkibubu/review/v1/review.proto\x12\x10kibubu.review.v1\"\x85\x01\n\x05Party\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06handle\x18\x03 \x01(\t\x12\x15\n\rbalance_minor\x18\x04 \x01(\x03\x12\x17\n\x0f\x61vailable_minor\x18\x05 \x01(\x03\x12\x16\n\x0e\x63reate_time_ns\x18\x06 \x01(\x03\"\xf4\x02\n\x0bHeldPayment\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.kibubu.review.v1.ReviewState\x12\x14\n\x0cheld_time_ns\x18\x03 \x01(\x03\x12\x16\n\x0e\x65xpire_time_ns\x18\x04 \x01(\x03\x12\x0c\n\x04kind\x18\x05 \x01(\r\x12&\n\x05payer\x18\x06 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12&\n\x05payee\x18\x07 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12\x14\n\x0c\x61mount_minor\x18\x08 \x01(\x03\x12\x11\n\tfee_minor\x18\t \x01(\x03\x12\x10\n\x08\x63urrency\x18\n \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x0b \x01(\r\x12\x11\n\tscore_ppm\x18\x0c \x01(\r\x12\x15\n\rmodel_version\x18\r \x01(\t\x12\x0f\n\x07reasons\x18\x0e \x03(\t\x12\x0f\n\x07\x61nalyst\x18\x0f \x01(\t\"\xa7\x01\n\x0bHistoryItem\x12\x14\n\x0ctimestamp_ns\x18\x01 \x01(\x03\x12\x14\n\x0c\x61mount_minor\x18\x02 \x01(\x03\x12\x10\n\x08is_debit\x18\x03 \x01(\x08\x12\x15\n\rother_account\x18\x04 \x01(\x04\x12\x12\n\nother_name\x18\x05 \x01(\t\x12\x1b\n\x13\x62\x61lance_after_minor\x18\x06 \x01(\x03\x12\x12\n\nis_pending\x18\x07 \x01(\x08\",\n\x17ListHeldPaymentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\"b\n\x18ListHeldPaymentsResponse\x12/\n\x08payments\x18\x01 \x03(\x0b\x32\x1d.kibubu.review.v1.HeldPayment\x12\x15\n\rwaiting_total\x18\x02 \x01(\r\"+\n\x15GetHeldPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\"\xc3\x01\n\x16GetHeldPaymentResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12.\n\x07payment\x18\x02 \x01(\x0b\x32\x1d.kibubu.review.v1.HeldPayment\x12\x34\n\rpayer_history\x18\x03 \x03(\x0b\x32\x1d.kibubu.review.v1.HistoryItem\x12\x34\n\rpayee_history\x18\x04 \x03(\x0b\x32\x1d.kibubu.review.v1.HistoryItem\"k\n\x18\x44\x65\x63ideHeldPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12*\n\x07verdict\x18\x02 \x01(\x0e\x32\x19.kibubu.review.v1.Verdict\x12\x0f\n\x07\x61nalyst\x18\x03 \x01(\t\"\x93\x01\n\x19\x44\x65\x63ideHeldPaymentResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.kibubu.review.v1.ReviewState\x12\x11\n\tduplicate\x18\x04 \x01(\x08\x12\x10\n\x08position\x18\x05 \x01(\x04*K\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_RELEASE\x10\x01\x12\x12\n\x0eVERDICT_REFUSE\x10\x02*\x94\x01\n\x0bReviewState\x12\x1c\n\x18REVIEW_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14REVIEW_STATE_WAITING\x10\x01\x12\x19\n\x15REVIEW_STATE_RELEASED\x10\x02\x12\x18\n\x14REVIEW_STATE_REFUSED\x10\x03\x12\x18\n\x14REVIEW_STATE_EXPIRED\x10\x04\x32\xcd\x02\n\rReviewService\x12i\n\x10ListHeldPayments\x12).kibubu.review.v1.ListHeldPaymentsRequest\x1a*.kibubu.review.v1.ListHeldPaymentsResponse\x12\x63\n\x0eGetHeldPayment\x12\'.kibubu.review.v1.GetHeldPaymentRequest\x1a(.kibubu.review.v1.GetHeldPaymentResponse\x12l\n\x11\x44\x65\x63ideHeldPayment\x12*.kibubu.review.v1.DecideHeldPaymentRequest\x1a+.kibubu.review.v1.DecideHeldPaymentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkibubu/review/v1/review.proto\x12\x10kibubu.review.v1\x1a!kibubu/payments/v1/payments.proto\"\x85\x01\n\x05Party\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06handle\x18\x03 \x01(\t\x12\x15\n\rbalance_minor\x18\x04 \x01(\x03\x12\x17\n\x0f\x61vailable_minor\x18\x05 \x01(\x03\x12\x16\n\x0e\x63reate_time_ns\x18\x06 \x01(\x03\"\xf4\x02\n\x0bHeldPayment\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.kibubu.review.v1.ReviewState\x12\x14\n\x0cheld_time_ns\x18\x03 \x01(\x03\x12\x16\n\x0e\x65xpire_time_ns\x18\x04 \x01(\x03\x12\x0c\n\x04kind\x18\x05 \x01(\r\x12&\n\x05payer\x18\x06 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12&\n\x05payee\x18\x07 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12\x14\n\x0c\x61mount_minor\x18\x08 \x01(\x03\x12\x11\n\tfee_minor\x18\t \x01(\x03\x12\x10\n\x08\x63urrency\x18\n \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x0b \x01(\r\x12\x11\n\tscore_ppm\x18\x0c \x01(\r\x12\x15\n\rmodel_version\x18\r \x01(\t\x12\x0f\n\x07reasons\x18\x0e \x03(\t\x12\x0f\n\x07\x61nalyst\x18\x0f \x01(\t\"\xa7\x01\n\x0bHistoryItem\x12\x14\n\x0ctimestamp_ns\x18\x01 \x01(\x03\x12\x14\n\x0c\x61mount_minor\x18\x02 \x01(\x03\x12\x10\n\x08is_debit\x18\x03 \x01(\x08\x12\x15\n\rother_account\x18\x04 \x01(\x04\x12\x12\n\nother_name\x18\x05 \x01(\t\x12\x1b\n\x13\x62\x61lance_after_minor\x18\x06 \x01(\x03\x12\x12\n\nis_pending\x18\x07 \x01(\x08\",\n\x17ListHeldPaymentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\"b\n\x18ListHeldPaymentsResponse\x12/\n\x08payments\x18\x01 \x03(\x0b\x32\x1d.kibubu.review.v1.HeldPayment\x12\x15\n\rwaiting_total\x18\x02 \x01(\r\"+\n\x15GetHeldPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\"\xc3\x01\n\x16GetHeldPaymentResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12.\n\x07payment\x18\x02 \x01(\x0b\x32\x1d.kibubu.review.v1.HeldPayment\x12\x34\n\rpayer_history\x18\x03 \x03(\x0b\x32\x1d.kibubu.review.v1.HistoryItem\x12\x34\n\rpayee_history\x18\x04 \x03(\x0b\x32\x1d.kibubu.review.v1.HistoryItem\"k\n\x18\x44\x65\x63ideHeldPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12*\n\x07verdict\x18\x02 \x01(\x0e\x32\x19.kibubu.review.v1.Verdict\x12\x0f\n\x07\x61nalyst\x18\x03 \x01(\t\"\x93\x01\n\x19\x44\x65\x63ideHeldPaymentResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.kibubu.review.v1.ReviewState\x12\x11\n\tduplicate\x18\x04 \x01(\x08\x12\x10\n\x08position\x18\x05 \x01(\x04\"\xf4\x01\n\x08Reversal\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12\x1b\n\x13original_payment_id\x18\x02 \x01(\x0c\x12)\n\x08receiver\x18\x03 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12&\n\x05payer\x18\x04 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12\x14\n\x0c\x61mount_minor\x18\x05 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x06 \x01(\t\x12\x15\n\rasked_time_ns\x18\x07 \x01(\x03\x12\x16\n\x0e\x65xpire_time_ns\x18\x08 \x01(\x03\x12\r\n\x05maker\x18\t \x01(\t\")\n\x14ListReversalsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\"]\n\x15ListReversalsResponse\x12-\n\treversals\x18\x01 \x03(\x0b\x32\x1a.kibubu.review.v1.Reversal\x12\x15\n\rwaiting_total\x18\x02 \x01(\r\"\x82\x01\n\x16ProposeReversalRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12\x1b\n\x13original_payment_id\x18\x02 \x01(\x0c\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x12\x12\n\nreturn_fee\x18\x04 \x01(\x08\x12\r\n\x05maker\x18\x05 \x01(\t\"G\n\x17ProposeReversalResponse\x12,\n\x07outcome\x18\x01 \x01(\x0b\x32\x1b.kibubu.payments.v1.Outcome\"i\n\x15\x44\x65\x63ideReversalRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12*\n\x07verdict\x18\x02 \x01(\x0e\x32\x19.kibubu.review.v1.Verdict\x12\x10\n\x08\x61pprover\x18\x03 \x01(\t\"\x90\x01\n\x16\x44\x65\x63ideReversalResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.kibubu.review.v1.ReviewState\x12\x11\n\tduplicate\x18\x04 \x01(\x08\x12\x10\n\x08position\x18\x05 \x01(\x04*K\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_RELEASE\x10\x01\x12\x12\n\x0eVERDICT_REFUSE\x10\x02*\x94\x01\n\x0bReviewState\x12\x1c\n\x18REVIEW_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14REVIEW_STATE_WAITING\x10\x01\x12\x19\n\x15REVIEW_STATE_RELEASED\x10\x02\x12\x18\n\x14REVIEW_STATE_REFUSED\x10\x03\x12\x18\n\x14REVIEW_STATE_EXPIRED\x10\x04\x32\xfc\x04\n\rReviewService\x12i\n\x10ListHeldPayments\x12).kibubu.review.v1.ListHeldPaymentsRequest\x1a*.kibubu.review.v1.ListHeldPaymentsResponse\x12\x63\n\x0eGetHeldPayment\x12\'.kibubu.review.v1.GetHeldPaymentRequest\x1a(.kibubu.review.v1.GetHeldPaymentResponse\x12l\n\x11\x44\x65\x63ideHeldPayment\x12*.kibubu.review.v1.DecideHeldPaymentRequest\x1a+.kibubu.review.v1.DecideHeldPaymentResponse\x12`\n\rListReversals\x12&.kibubu.review.v1.ListReversalsRequest\x1a\'.kibubu.review.v1.ListReversalsResponse\x12\x66\n\x0fProposeReversal\x12(.kibubu.review.v1.ProposeReversalRequest\x1a).kibubu.review.v1.ProposeReversalResponse\x12\x63\n\x0e\x44\x65\x63ideReversal\x12\'.kibubu.review.v1.DecideReversalRequest\x1a(.kibubu.review.v1.DecideReversalResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kibubu.review.v1.review_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=1380
-  _globals['_VERDICT']._serialized_end=1455
-  _globals['_REVIEWSTATE']._serialized_start=1458
-  _globals['_REVIEWSTATE']._serialized_end=1606
-  _globals['_PARTY']._serialized_start=52
-  _globals['_PARTY']._serialized_end=185
-  _globals['_HELDPAYMENT']._serialized_start=188
-  _globals['_HELDPAYMENT']._serialized_end=560
-  _globals['_HISTORYITEM']._serialized_start=563
-  _globals['_HISTORYITEM']._serialized_end=730
-  _globals['_LISTHELDPAYMENTSREQUEST']._serialized_start=732
-  _globals['_LISTHELDPAYMENTSREQUEST']._serialized_end=776
-  _globals['_LISTHELDPAYMENTSRESPONSE']._serialized_start=778
-  _globals['_LISTHELDPAYMENTSRESPONSE']._serialized_end=876
-  _globals['_GETHELDPAYMENTREQUEST']._serialized_start=878
-  _globals['_GETHELDPAYMENTREQUEST']._serialized_end=921
-  _globals['_GETHELDPAYMENTRESPONSE']._serialized_start=924
-  _globals['_GETHELDPAYMENTRESPONSE']._serialized_end=1119
-  _globals['_DECIDEHELDPAYMENTREQUEST']._serialized_start=1121
-  _globals['_DECIDEHELDPAYMENTREQUEST']._serialized_end=1228
-  _globals['_DECIDEHELDPAYMENTRESPONSE']._serialized_start=1231
-  _globals['_DECIDEHELDPAYMENTRESPONSE']._serialized_end=1378
-  _globals['_REVIEWSERVICE']._serialized_start=1609
-  _globals['_REVIEWSERVICE']._serialized_end=1942
+  _globals['_VERDICT']._serialized_start=2260
+  _globals['_VERDICT']._serialized_end=2335
+  _globals['_REVIEWSTATE']._serialized_start=2338
+  _globals['_REVIEWSTATE']._serialized_end=2486
+  _globals['_PARTY']._serialized_start=87
+  _globals['_PARTY']._serialized_end=220
+  _globals['_HELDPAYMENT']._serialized_start=223
+  _globals['_HELDPAYMENT']._serialized_end=595
+  _globals['_HISTORYITEM']._serialized_start=598
+  _globals['_HISTORYITEM']._serialized_end=765
+  _globals['_LISTHELDPAYMENTSREQUEST']._serialized_start=767
+  _globals['_LISTHELDPAYMENTSREQUEST']._serialized_end=811
+  _globals['_LISTHELDPAYMENTSRESPONSE']._serialized_start=813
+  _globals['_LISTHELDPAYMENTSRESPONSE']._serialized_end=911
+  _globals['_GETHELDPAYMENTREQUEST']._serialized_start=913
+  _globals['_GETHELDPAYMENTREQUEST']._serialized_end=956
+  _globals['_GETHELDPAYMENTRESPONSE']._serialized_start=959
+  _globals['_GETHELDPAYMENTRESPONSE']._serialized_end=1154
+  _globals['_DECIDEHELDPAYMENTREQUEST']._serialized_start=1156
+  _globals['_DECIDEHELDPAYMENTREQUEST']._serialized_end=1263
+  _globals['_DECIDEHELDPAYMENTRESPONSE']._serialized_start=1266
+  _globals['_DECIDEHELDPAYMENTRESPONSE']._serialized_end=1413
+  _globals['_REVERSAL']._serialized_start=1416
+  _globals['_REVERSAL']._serialized_end=1660
+  _globals['_LISTREVERSALSREQUEST']._serialized_start=1662
+  _globals['_LISTREVERSALSREQUEST']._serialized_end=1703
+  _globals['_LISTREVERSALSRESPONSE']._serialized_start=1705
+  _globals['_LISTREVERSALSRESPONSE']._serialized_end=1798
+  _globals['_PROPOSEREVERSALREQUEST']._serialized_start=1801
+  _globals['_PROPOSEREVERSALREQUEST']._serialized_end=1931
+  _globals['_PROPOSEREVERSALRESPONSE']._serialized_start=1933
+  _globals['_PROPOSEREVERSALRESPONSE']._serialized_end=2004
+  _globals['_DECIDEREVERSALREQUEST']._serialized_start=2006
+  _globals['_DECIDEREVERSALREQUEST']._serialized_end=2111
+  _globals['_DECIDEREVERSALRESPONSE']._serialized_start=2114
+  _globals['_DECIDEREVERSALRESPONSE']._serialized_end=2258
+  _globals['_REVIEWSERVICE']._serialized_start=2489
+  _globals['_REVIEWSERVICE']._serialized_end=3125
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from kibubu.payments.v1 import payments_pb2 as _payments_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -356,3 +357,211 @@ class DecideHeldPaymentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DecideHeldPaymentResponse: _TypeAlias = DecideHeldPaymentResponse  # noqa: Y015
+
+@_typing.final
+class Reversal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    ORIGINAL_PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    RECEIVER_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    ASKED_TIME_NS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_NS_FIELD_NUMBER: _builtins.int
+    MAKER_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.bytes
+    """of the reversal"""
+    original_payment_id: _builtins.bytes
+    amount_minor: _builtins.int
+    currency: _builtins.str
+    asked_time_ns: _builtins.int
+    expire_time_ns: _builtins.int
+    maker: _builtins.str
+    """the operator who proposed it; empty = the payer asked"""
+    @_builtins.property
+    def receiver(self) -> Global___Party:
+        """whose money is reserved"""
+
+    @_builtins.property
+    def payer(self) -> Global___Party:
+        """who gets it back"""
+
+    def __init__(
+        self,
+        *,
+        payment_id: _builtins.bytes = ...,
+        original_payment_id: _builtins.bytes = ...,
+        receiver: Global___Party | None = ...,
+        payer: Global___Party | None = ...,
+        amount_minor: _builtins.int = ...,
+        currency: _builtins.str = ...,
+        asked_time_ns: _builtins.int = ...,
+        expire_time_ns: _builtins.int = ...,
+        maker: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payer", b"payer", "receiver", b"receiver"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "asked_time_ns", b"asked_time_ns", "currency", b"currency", "expire_time_ns", b"expire_time_ns", "maker", b"maker", "original_payment_id", b"original_payment_id", "payer", b"payer", "payment_id", b"payment_id", "receiver", b"receiver"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reversal: _TypeAlias = Reversal  # noqa: Y015
+
+@_typing.final
+class ListReversalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReversalsRequest: _TypeAlias = ListReversalsRequest  # noqa: Y015
+
+@_typing.final
+class ListReversalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVERSALS_FIELD_NUMBER: _builtins.int
+    WAITING_TOTAL_FIELD_NUMBER: _builtins.int
+    waiting_total: _builtins.int
+    @_builtins.property
+    def reversals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reversal]: ...
+    def __init__(
+        self,
+        *,
+        reversals: _abc.Iterable[Global___Reversal] | None = ...,
+        waiting_total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reversals", b"reversals", "waiting_total", b"waiting_total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReversalsResponse: _TypeAlias = ListReversalsResponse  # noqa: Y015
+
+@_typing.final
+class ProposeReversalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    ORIGINAL_PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    RETURN_FEE_FIELD_NUMBER: _builtins.int
+    MAKER_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.bytes
+    """of the reversal: the idempotency key"""
+    original_payment_id: _builtins.bytes
+    amount_minor: _builtins.int
+    """0 = all that is left"""
+    return_fee: _builtins.bool
+    """the payer's fee and duty as well; only where the whole goes back at once"""
+    maker: _builtins.str
+    """1 to 20 printable bytes"""
+    def __init__(
+        self,
+        *,
+        payment_id: _builtins.bytes = ...,
+        original_payment_id: _builtins.bytes = ...,
+        amount_minor: _builtins.int = ...,
+        return_fee: _builtins.bool = ...,
+        maker: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "maker", b"maker", "original_payment_id", b"original_payment_id", "payment_id", b"payment_id", "return_fee", b"return_fee"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeReversalRequest: _TypeAlias = ProposeReversalRequest  # noqa: Y015
+
+@_typing.final
+class ProposeReversalResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcome(self) -> _payments_pb2.Outcome: ...
+    def __init__(
+        self,
+        *,
+        outcome: _payments_pb2.Outcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeReversalResponse: _TypeAlias = ProposeReversalResponse  # noqa: Y015
+
+@_typing.final
+class DecideReversalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    APPROVER_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.bytes
+    """of the reversal"""
+    verdict: Global___Verdict.ValueType
+    """release = the payer gets the money back; refuse = it stays with the receiver"""
+    approver: _builtins.str
+    """1 to 20 printable bytes; not who proposed it"""
+    def __init__(
+        self,
+        *,
+        payment_id: _builtins.bytes = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        approver: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "payment_id", b"payment_id", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideReversalRequest: _TypeAlias = DecideReversalRequest  # noqa: Y015
+
+@_typing.final
+class DecideReversalResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    STATUS_NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    status: _builtins.int
+    """Status of the ledger; 0 = done"""
+    status_name: _builtins.str
+    state: Global___ReviewState.ValueType
+    duplicate: _builtins.bool
+    position: _builtins.int
+    def __init__(
+        self,
+        *,
+        status: _builtins.int = ...,
+        status_name: _builtins.str = ...,
+        state: Global___ReviewState.ValueType = ...,
+        duplicate: _builtins.bool = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "position", b"position", "state", b"state", "status", b"status", "status_name", b"status_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideReversalResponse: _TypeAlias = DecideReversalResponse  # noqa: Y015

@@ -51,6 +51,21 @@ class ReviewServiceStub:
                 request_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.DecideHeldPaymentRequest.SerializeToString,
                 response_deserializer=kibubu_dot_review_dot_v1_dot_review__pb2.DecideHeldPaymentResponse.FromString,
                 _registered_method=True)
+        self.ListReversals = channel.unary_unary(
+                '/kibubu.review.v1.ReviewService/ListReversals',
+                request_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.ListReversalsRequest.SerializeToString,
+                response_deserializer=kibubu_dot_review_dot_v1_dot_review__pb2.ListReversalsResponse.FromString,
+                _registered_method=True)
+        self.ProposeReversal = channel.unary_unary(
+                '/kibubu.review.v1.ReviewService/ProposeReversal',
+                request_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.ProposeReversalRequest.SerializeToString,
+                response_deserializer=kibubu_dot_review_dot_v1_dot_review__pb2.ProposeReversalResponse.FromString,
+                _registered_method=True)
+        self.DecideReversal = channel.unary_unary(
+                '/kibubu.review.v1.ReviewService/DecideReversal',
+                request_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.DecideReversalRequest.SerializeToString,
+                response_deserializer=kibubu_dot_review_dot_v1_dot_review__pb2.DecideReversalResponse.FromString,
+                _registered_method=True)
 
 
 class ReviewServiceServicer:
@@ -78,6 +93,26 @@ class ReviewServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReversals(self, request, context):
+        """Reversals that have the receiver's money reserved, asked for by payers or proposed by operators, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposeReversal(self, request, context):
+        """An operator's proposal reserves the money; another operator decides.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideReversal(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReviewServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +130,21 @@ def add_ReviewServiceServicer_to_server(servicer, server):
                     servicer.DecideHeldPayment,
                     request_deserializer=kibubu_dot_review_dot_v1_dot_review__pb2.DecideHeldPaymentRequest.FromString,
                     response_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.DecideHeldPaymentResponse.SerializeToString,
+            ),
+            'ListReversals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReversals,
+                    request_deserializer=kibubu_dot_review_dot_v1_dot_review__pb2.ListReversalsRequest.FromString,
+                    response_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.ListReversalsResponse.SerializeToString,
+            ),
+            'ProposeReversal': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeReversal,
+                    request_deserializer=kibubu_dot_review_dot_v1_dot_review__pb2.ProposeReversalRequest.FromString,
+                    response_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.ProposeReversalResponse.SerializeToString,
+            ),
+            'DecideReversal': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideReversal,
+                    request_deserializer=kibubu_dot_review_dot_v1_dot_review__pb2.DecideReversalRequest.FromString,
+                    response_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.DecideReversalResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +230,87 @@ class ReviewService:
             '/kibubu.review.v1.ReviewService/DecideHeldPayment',
             kibubu_dot_review_dot_v1_dot_review__pb2.DecideHeldPaymentRequest.SerializeToString,
             kibubu_dot_review_dot_v1_dot_review__pb2.DecideHeldPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReversals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.review.v1.ReviewService/ListReversals',
+            kibubu_dot_review_dot_v1_dot_review__pb2.ListReversalsRequest.SerializeToString,
+            kibubu_dot_review_dot_v1_dot_review__pb2.ListReversalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeReversal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.review.v1.ReviewService/ProposeReversal',
+            kibubu_dot_review_dot_v1_dot_review__pb2.ProposeReversalRequest.SerializeToString,
+            kibubu_dot_review_dot_v1_dot_review__pb2.ProposeReversalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideReversal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.review.v1.ReviewService/DecideReversal',
+            kibubu_dot_review_dot_v1_dot_review__pb2.DecideReversalRequest.SerializeToString,
+            kibubu_dot_review_dot_v1_dot_review__pb2.DecideReversalResponse.FromString,
             options,
             channel_credentials,
             insecure,

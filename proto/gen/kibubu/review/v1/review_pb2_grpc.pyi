@@ -40,6 +40,11 @@ class ReviewServiceStub:
     GetHeldPayment: _grpc.UnaryUnaryMultiCallable[_review_pb2.GetHeldPaymentRequest, _review_pb2.GetHeldPaymentResponse]
     DecideHeldPayment: _grpc.UnaryUnaryMultiCallable[_review_pb2.DecideHeldPaymentRequest, _review_pb2.DecideHeldPaymentResponse]
     """Once: the same verdict again is answered with its first outcome, another one with already decided."""
+    ListReversals: _grpc.UnaryUnaryMultiCallable[_review_pb2.ListReversalsRequest, _review_pb2.ListReversalsResponse]
+    """Reversals that have the receiver's money reserved, asked for by payers or proposed by operators, oldest first."""
+    ProposeReversal: _grpc.UnaryUnaryMultiCallable[_review_pb2.ProposeReversalRequest, _review_pb2.ProposeReversalResponse]
+    """An operator's proposal reserves the money; another operator decides."""
+    DecideReversal: _grpc.UnaryUnaryMultiCallable[_review_pb2.DecideReversalRequest, _review_pb2.DecideReversalResponse]
 
 @_typing.type_check_only
 class ReviewServiceAsyncStub(ReviewServiceStub):
@@ -53,6 +58,11 @@ class ReviewServiceAsyncStub(ReviewServiceStub):
     GetHeldPayment: _aio.UnaryUnaryMultiCallable[_review_pb2.GetHeldPaymentRequest, _review_pb2.GetHeldPaymentResponse]  # type: ignore[assignment]
     DecideHeldPayment: _aio.UnaryUnaryMultiCallable[_review_pb2.DecideHeldPaymentRequest, _review_pb2.DecideHeldPaymentResponse]  # type: ignore[assignment]
     """Once: the same verdict again is answered with its first outcome, another one with already decided."""
+    ListReversals: _aio.UnaryUnaryMultiCallable[_review_pb2.ListReversalsRequest, _review_pb2.ListReversalsResponse]  # type: ignore[assignment]
+    """Reversals that have the receiver's money reserved, asked for by payers or proposed by operators, oldest first."""
+    ProposeReversal: _aio.UnaryUnaryMultiCallable[_review_pb2.ProposeReversalRequest, _review_pb2.ProposeReversalResponse]  # type: ignore[assignment]
+    """An operator's proposal reserves the money; another operator decides."""
+    DecideReversal: _aio.UnaryUnaryMultiCallable[_review_pb2.DecideReversalRequest, _review_pb2.DecideReversalResponse]  # type: ignore[assignment]
 
 class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
     """Payments that the fraud check has held: pending transfers that an analyst posts or voids, or that end by themselves.
@@ -81,5 +91,28 @@ class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_review_pb2.DecideHeldPaymentResponse, _abc.Awaitable[_review_pb2.DecideHeldPaymentResponse]]:
         """Once: the same verdict again is answered with its first outcome, another one with already decided."""
+
+    @_abc_1.abstractmethod
+    def ListReversals(
+        self,
+        request: _review_pb2.ListReversalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_review_pb2.ListReversalsResponse, _abc.Awaitable[_review_pb2.ListReversalsResponse]]:
+        """Reversals that have the receiver's money reserved, asked for by payers or proposed by operators, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ProposeReversal(
+        self,
+        request: _review_pb2.ProposeReversalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_review_pb2.ProposeReversalResponse, _abc.Awaitable[_review_pb2.ProposeReversalResponse]]:
+        """An operator's proposal reserves the money; another operator decides."""
+
+    @_abc_1.abstractmethod
+    def DecideReversal(
+        self,
+        request: _review_pb2.DecideReversalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_review_pb2.DecideReversalResponse, _abc.Awaitable[_review_pb2.DecideReversalResponse]]: ...
 
 def add_ReviewServiceServicer_to_server(servicer: ReviewServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
