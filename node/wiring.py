@@ -54,6 +54,7 @@ from node.service.review_book import ReviewBook
 from node.service.review_servicer import ReviewServicer
 from node.service.scrubbing import ScrubThread
 from node.service.tls import load_server_credentials
+from node.service.voucher_payer import VoucherPayer
 from node.storage.damage import DAMAGE, DamagedFolderError, mark_damaged
 from node.storage.data_folder import DataFolder, open_data_folder
 from node.storage.ledger_db import ForeignDataError
@@ -213,7 +214,8 @@ class Node:
         if self._config.scrub_mib_per_s:
             scrub.start()
         expiry = Expiry(self._engine, lambda: self._store.next_expiry_ns)
-        tasks = [asyncio.create_task(self._watch()), asyncio.create_task(expiry.run())]
+        vouchers = VoucherPayer(self._engine, self._store, *self._payments)
+        tasks = [asyncio.create_task(work) for work in (self._watch(), expiry.run(), vouchers.run())]
         await self._stopping.wait()
         for task in tasks:
             task.cancel()
@@ -241,6 +243,7 @@ class Node:
             book, admission, fraud, metrics, unscored_allow_max_minor=config.unscored_allow_max_minor,
             rules=config.fraud_rules,
         )  # fmt: skip
+        self._payments = book, desk
         self._registry.register(
             EngineCollector(
                 self._engine.status,

@@ -103,6 +103,7 @@ GSMA: dict[P, GsmaError] = {
     P.QUOTE_MALFORMED: _FORMAT,
     P.QUOTE_HAS_EXPIRED: GsmaError("businessRule", "quoteHasExpired"),
     P.RATE_MISSING: GsmaError("validation", "currencyNotSupported"),
+    P.LANGUAGE_MALFORMED: _FORMAT,
     P.AMOUNT_TOO_SMALL_TO_CONVERT: GsmaError("businessRule", "lessThanTransactionMinValue"),
 }
 

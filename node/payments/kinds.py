@@ -49,6 +49,7 @@ class KindTerms:
     scored_as: int = 0  # the kind as the fraud model was taught it (fraud/simulate); 0 = not scored
     may_be_held: bool = True  # else what the fraud check would hold is refused
     moves_money: bool = True
+    has_more: bool = False  # the usual draft, and then more
     is_special: bool = False  # the draft is made by a module of its own: payment_reversals and the like
 
 
@@ -80,6 +81,10 @@ _PLAIN = (
         _K.MERCHANT_PAYOUT, "msisdn", payee_is_number=True, payer_keys=("till", "paybill"), payer_kinds=_MERCHANT,
         not_of_payer_kind=PaymentStatus.PAYER_IS_NO_MERCHANT, scored_as=_SEND,
     ),
+    KindTerms(
+        _K.SEND_TO_UNREGISTERED, "", payee_system="vouchers", payee_is_number=True, reference_is_payee=True,
+        code=TransferCode.VOUCHER, scored_as=_SEND, may_be_held=False, has_more=True,
+    ),
 )  # fmt: skip
 _NO_MONEY = PaymentStatus.RECEIVER_HAS_NOT_THE_MONEY
 
@@ -92,6 +97,16 @@ def _reversal(kind: PaymentKind, signer: Signer, keys: tuple[str, ...] = ()) -> 
     )  # fmt: skip
 
 
+def _redemption(signer: Signer) -> KindTerms:
+    """From the operator's account for vouchers. Free: the sender has paid for it."""
+    return KindTerms(
+        _K.REDEEM_VOUCHER, "agent", payer_kinds=_AGENT, not_of_payer_kind=PaymentStatus.PAYER_IS_NO_AGENT,
+        signer=signer, agent=Agent.PAYEE if signer is Signer.PAYEE else Agent.NEITHER,
+        is_priced=signer is Signer.PAYEE, id_is_used=PaymentStatus.VOUCHER_ALREADY_REDEEMED, is_special=True,
+    )  # fmt: skip
+
+
+VOUCHER_TO_ACCOUNT = _redemption(Signer.NOBODY)
 REVERSAL_BY_PAYER = _reversal(_K.REVERSAL, Signer.PAYEE)
 REVERSAL_BY_OPERATOR = _reversal(_K.REVERSAL, Signer.NOBODY)
 CHECK_BALANCE = KindTerms(_K.CHECK_BALANCE, "", is_priced=False, moves_money=False)
@@ -102,9 +117,11 @@ KINDS: dict[int, KindTerms] = {
         *_PLAIN,
         _reversal(_K.REVERSAL, Signer.PAYER, ("agent", "till", "paybill")),
         _reversal(_K.REFUND, Signer.PAYER, ("till", "paybill")),
+        _redemption(Signer.PAYEE),
     )
 }
-_OF_OTHERS = {(int(terms.kind), int(terms.signer)): terms for terms in (REVERSAL_BY_PAYER, REVERSAL_BY_OPERATOR)}
+_RARE = (REVERSAL_BY_PAYER, REVERSAL_BY_OPERATOR, VOUCHER_TO_ACCOUNT)
+_OF_OTHERS = {(int(terms.kind), int(terms.signer)): terms for terms in _RARE}
 
 
 def terms_of(kind: int, signer: int) -> KindTerms:

@@ -18,17 +18,18 @@ from node.ledger.statuses import PaymentKind, PaymentStatus, TransferCode
 from node.payments.gsma import gsma_error
 from node.payments.kinds import CHECK_BALANCE, KINDS, Agent, KindTerms, terms_of
 from node.payments.pin_tries import PIN_TRIES_MAX
-from node.payments.plan import Decided, Parties, content_hash, pack_chain, pack_legs, pack_payment
+from node.payments.plan import Decided, Leg, Parties, content_hash, pack_chain, pack_legs, pack_payment
 from node.payments.receipts import POSITIONS, Place
 from node.payments.tariffs import Tariffs
 from node.service.fraud_rules import Listed
 from node.service.limits import REFERENCE_BYTES_MAX
 from node.service.payment_drafts import Draft
-from node.service.payment_outcomes import Legs, add_receipt, judge_by_legs, model_name, refusal
+from node.service.payment_outcomes import Legs, add_receipt, judge_by_legs, model_name, refusal, tell_special
 from node.service.payment_parties import PaymentParties, normalised
 from node.service.payment_past import PaymentPast, reference_as_id
 from node.service.payment_reversals import PaymentReversals
 from node.service.payment_rules import PaymentRules
+from node.service.payment_vouchers import PaymentVouchers
 from node.storage.ledger_store import LedgerStore, StoredPayment
 
 _ENDS = {
@@ -50,9 +51,6 @@ _OF_THE_REQUEST_ALONE = frozenset(
 )
 
 
-Drafter = Callable[[int, payments_pb2.Payment], Draft | PaymentStatus]
-
-
 class PaymentBook:
     def __init__(
         self, store: LedgerStore, tariffs: Tariffs, pin_key: bytes, time_ns: Callable[[], int] = time.time_ns
@@ -64,10 +62,7 @@ class PaymentBook:
         self._time_ns = time_ns
         self.past = PaymentPast(store)
         self.reversals = PaymentReversals(self.past, self.parties, tariffs, time_ns)
-        self._specials: dict[int, Drafter] = {
-            PaymentKind.REVERSAL: self.reversals.draft,
-            PaymentKind.REFUND: self.reversals.draft,
-        }
+        self.vouchers = PaymentVouchers(store, self.past, self.parties, tariffs, pin_key)
 
     @property
     def columns(self) -> Any:
@@ -75,7 +70,7 @@ class PaymentBook:
 
     # --- from request to draft --------------------------------------------------------------------------------------
 
-    def draft(self, payment_id: int, request: payments_pb2.Payment) -> Draft | PaymentStatus:
+    def draft(self, payment_id: int, request: payments_pb2.Payment, secret: str = "") -> Draft | PaymentStatus:
         """A status instead of a draft where no account could be charged with remembering the refusal."""
         terms = KINDS.get(request.kind)
         if payment_id == 0:
@@ -83,7 +78,7 @@ class PaymentBook:
         if terms is None:
             return PaymentStatus.KIND_UNKNOWN
         if terms.is_special:
-            return self._specials[terms.kind](payment_id, request)
+            return self._special(payment_id, request, secret)
         ledger = self._tariffs.ledger_of(request.currency)
         if not ledger:
             return PaymentStatus.CURRENCY_DIFFERS
@@ -118,7 +113,14 @@ class PaymentBook:
         if terms.payer_kinds and self.parties.kind_of(payer_account) not in terms.payer_kinds:
             draft.refuse(terms.not_of_payer_kind)
         draft.payee_name = payee if terms.reference_is_payee else self.parties.name_of(payee_account)
+        if terms.has_more:
+            self.vouchers.issue(draft)
         return draft
+
+    def _special(self, payment_id: int, request: payments_pb2.Payment, secret: str) -> Draft | PaymentStatus:
+        if request.kind == payments_pb2.PAYMENT_KIND_REDEEM_VOUCHER:
+            return self.vouchers.redeem(payment_id, request, secret)
+        return self.reversals.draft(payment_id, request)
 
     def _payer(self, ledger: int, terms: KindTerms, request: payments_pb2.Payment) -> tuple[str, int]:
         """As the request names the payer, and the account."""
@@ -186,7 +188,7 @@ class PaymentBook:
         if not draft.moves_money:
             legs = b""
         elif draft.special is not None and draft.special.legs:
-            legs = pack_chain(draft.payment_id, draft.special.legs)
+            legs = pack_chain(draft.payment_id, [*draft.special.legs, *_commission(draft, parties)])
         else:
             legs = pack_legs(decided, parties, hold_s=draft.reserves_s)
         first, count = len(transfers) // TRANSFER.itemsize, len(legs) // TRANSFER.itemsize
@@ -215,6 +217,8 @@ class PaymentBook:
             return refusal(PaymentStatus.PAYMENT_ID_USED_FOR_ANOTHER_PAYMENT)
         outcome = self._of_stored(stored)
         outcome.duplicate = True
+        if draft.special is not None:
+            tell_special(outcome, draft.special)
         return outcome
 
     def _of_stored(self, stored: StoredPayment) -> payments_pb2.Outcome:
@@ -298,6 +302,7 @@ class PaymentBook:
             gsma_code=error.code,
             commission_minor=draft.fee.commission_minor,
             payee_fee_minor=draft.fee.payee_fee_minor,
+            amount_minor=draft.amount_minor,
         )
 
 
@@ -314,6 +319,13 @@ def _reference_is_well_formed(terms: KindTerms, reference: str) -> bool:
     if terms.reference_needed and not reference.strip():
         return False
     return len(reference.encode()) <= REFERENCE_BYTES_MAX and all(letter.isprintable() for letter in reference)
+
+
+def _commission(draft: Draft, parties: Parties) -> list[Leg]:
+    if not draft.fee.commission_minor:
+        return []
+    code, minor = TransferCode.COMMISSION, draft.fee.commission_minor
+    return [Leg(parties.commissions, parties.agent, minor, code, draft.ledger)]
 
 
 def _sum_minor(transfers: Records, code: TransferCode) -> int:

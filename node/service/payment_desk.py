@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from kibubu.payments.v1 import payments_pb2
+from kibubu.raft.v1 import raft_pb2
 
 from node.ledger.columns import Column
 from node.ledger.overlay import FIELDS, extract_in_order
@@ -41,6 +42,7 @@ from node.service.payment_outcomes import Legs, outcome_of, refusal
 _log = logging.getLogger("kibubu.service")
 ROUNDS_IN_FLIGHT_MAX = 3  # while one is at the sidecar and one in the log, the next gathers
 _HOLDS = (FraudDecision.HOLD, FraudDecision.HOLD_UNSCORED)
+_RIGHT = PinVerdict.RIGHT
 _DECISIONS = {int(decision): decision for decision in FraudDecision}
 
 
@@ -99,6 +101,7 @@ class PaymentDesk:
         self._loop = asyncio.get_running_loop()
         self._by_id: dict[int, _Job] = {}
         self._busy: dict[int, deque[_Job]] = {}  # signer's account -> who waits behind the payment being decided
+        self._alone: set[int] = set()  # what drafts that are being decided must have for themselves
         self._ready: deque[_Job] = deque()
         self._in_flight: dict[int, list[Draft]] = {}  # scored and not yet applied, as the next scores must see them
         self._rounds = 0
@@ -150,6 +153,9 @@ class PaymentDesk:
         self._enqueue(_Job(draft, pin, [(call, index)]))
 
     def _enqueue(self, job: _Job) -> None:
+        alone_on = job.draft.special.alone_on if job.draft.special is not None else 0
+        if alone_on in self._alone:
+            raise QueueFullError("another payment of the same thing is being decided; nothing was applied")
         waiting = self._busy.get(job.draft.signer_account)
         if waiting is None:
             self._busy[job.draft.signer_account] = deque()
@@ -159,6 +165,8 @@ class PaymentDesk:
         else:
             waiting.append(job)
         self._by_id[job.draft.payment_id] = job
+        if alone_on:
+            self._alone.add(alone_on)
         self._wake()
 
     def _wake(self) -> None:
@@ -195,6 +203,8 @@ class PaymentDesk:
 
     def _release(self, job: _Job) -> None:
         del self._by_id[job.draft.payment_id]
+        if job.draft.special is not None:
+            self._alone.discard(job.draft.special.alone_on)
         waiting = self._busy[job.draft.signer_account]
         if waiting:
             self._ready.append(waiting.popleft())
@@ -222,9 +232,7 @@ class PaymentDesk:
             # Without a limit: an account stays busy until its verdict is applied or surely lost, so that no further
             # PIN is compared against a count that is still on its way.
             applied = await self._admission.submit(
-                commands=[
-                    command for draft in logged if draft.special is not None for command in draft.special.commands
-                ],
+                commands=_commands_of(logged),
                 payments=records,
                 transfers=bytes(transfers),
                 wait_s=None,
@@ -299,6 +307,11 @@ class PaymentDesk:
 def _give_up(call: _Call) -> None:
     if not call.future.done():
         call.future.set_result(None)
+
+
+def _commands_of(drafts: list[Draft]) -> list[raft_pb2.Command]:
+    specials = [draft.special for draft in drafts if draft.special is not None and draft.pin_verdict is _RIGHT]
+    return [command for special in specials for command in special.commands]
 
 
 def _as_payments(drafts: list[Draft]) -> npt.NDArray[np.int64]:

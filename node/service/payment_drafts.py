@@ -25,7 +25,9 @@ class Special:
     waits_s: int = 0  # reserve for so long; what ends it is another command
     waits_as: PaymentStatus = PaymentStatus.OK  # what the caller is told until then
     is_covered: bool = False  # the money is reserved already: nothing needs to be available
-    commands: list[raft_pb2.Command] = field(default_factory=list)  # logged with it, whatever becomes of it
+    problem: PaymentStatus = PaymentStatus.OK  # a refusal that is told to nobody before the PIN was right
+    commands: list[raft_pb2.Command] = field(default_factory=list)  # logged with it where the PIN was right
+    alone_on: int = 0  # while it is being decided, no other draft with this number is
     told: dict[str, Any] = field(default_factory=dict)  # further fields of its outcome, unless it is refused
 
 

@@ -14,7 +14,7 @@ from node.payments.kinds import Agent, KindTerms, Signer
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.payments.receipts import receipt_of
 from node.service.codec import status_name
-from node.service.payment_drafts import Draft
+from node.service.payment_drafts import Draft, Special
 
 STATUS_NAMES = {status: status.name.lower() for status in PaymentStatus}
 _OK, _CHAIN_FAILED, _NO_FUNDS = (
@@ -23,7 +23,12 @@ _OK, _CHAIN_FAILED, _NO_FUNDS = (
     int(Status.DEBITS_EXCEED_CREDITS),
 )
 _PAYER, _STATUS_OK = Signer.PAYER, PaymentStatus.OK
-_IDS_USED = frozenset({int(Status.ID_USED_FOR_ANOTHER_TRANSFER), int(Status.ID_USED_OUTSIDE_THIS_CHAIN)})
+# Somebody else was there first: the id is taken, or what the leg was to end has ended.
+_USED = frozenset({
+    int(Status.ID_USED_FOR_ANOTHER_TRANSFER), int(Status.ID_USED_OUTSIDE_THIS_CHAIN),
+    int(Status.PENDING_TRANSFER_ALREADY_POSTED), int(Status.PENDING_TRANSFER_ALREADY_VOIDED),
+    int(Status.PENDING_TRANSFER_EXPIRED),
+})  # fmt: skip
 _DUPLICATE = int(OutcomeFlag.DUPLICATE)
 
 
@@ -74,9 +79,8 @@ def outcome_of(
     if fee.commission_minor or fee.payee_fee_minor:
         outcome.commission_minor, outcome.payee_fee_minor = fee.commission_minor, fee.payee_fee_minor
     judge_by_legs(outcome, draft.final_status, legs, part, draft.terms)
-    if special is not None and not outcome.gsma_code:
-        for name, value in special.told.items():
-            setattr(outcome, name, value)
+    if special is not None:
+        tell_special(outcome, special)
     add_receipt(outcome, offset, draft.ledger)
     return outcome
 
@@ -85,6 +89,14 @@ def add_receipt(outcome: payments_pb2.Outcome, offset: int, ledger: int) -> None
     """What was refused gets none, and what moved no money."""
     if outcome.amount_minor and not outcome.gsma_code and not outcome.duplicate:
         outcome.receipt = receipt_of(outcome.position, offset, outcome.timestamp_ns, ledger)
+
+
+def tell_special(outcome: payments_pb2.Outcome, special: Special) -> None:
+    if not outcome.gsma_code:
+        if special.waits_s:
+            outcome.expire_time_ns = outcome.timestamp_ns + special.waits_s * 1_000_000_000
+        for name, value in special.told.items():
+            setattr(outcome, name, value)
 
 
 def judge_by_legs(
@@ -110,7 +122,7 @@ def judge_by_legs(
 def _refused_by_ledger(broken: int, terms: KindTerms) -> PaymentStatus:
     if broken == _NO_FUNDS:
         return terms.too_little
-    return terms.id_is_used if broken in _IDS_USED else PaymentStatus.REFUSED_BY_LEDGER
+    return terms.id_is_used if broken in _USED else PaymentStatus.REFUSED_BY_LEDGER
 
 
 def _tell_signer(outcome: payments_pb2.Outcome, replies: Records, last: int, terms: KindTerms) -> None:

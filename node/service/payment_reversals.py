@@ -54,9 +54,8 @@ class PaymentReversals:
         who, account = self._who(ledger, terms, request)
         if not account:
             return PaymentStatus.PAYER_NOT_FOUND
-        content = content_hash(
-            terms.kind, who, request.original_payment_id.hex(), request.amount_minor, request.currency, ""
-        )
+        original_id = f"{id_of(original):032x}"
+        content = content_hash(terms.kind, who, original_id, request.amount_minor, request.currency, "")
         payer, payee = int(original.record["payer_account"]), int(original.record["payee_account"])
         is_reversal = int(original.record["kind"]) == PaymentKind.REVERSAL
         if is_reversal and account == payer:
@@ -64,6 +63,8 @@ class PaymentReversals:
         if account == payee:
             return self._back(payment_id, terms, original, request.amount_minor, content)
         if account == payer and terms.kind is PaymentKind.REVERSAL:
+            if int(original.record["status"]) == PaymentStatus.VOUCHER_WAITS:
+                return self._cancel(payment_id, terms, original, content)
             return self._ask(payment_id, original, request.amount_minor, content)
         return PaymentStatus.PAYER_IS_NO_PARTY_OF_THE_ORIGINAL
 
@@ -148,6 +149,25 @@ class PaymentReversals:
         if draft.amount_minor > left_minor or left_minor <= 0 or number >= REVERSALS_OF_A_PAYMENT_MAX:
             draft.refuse(PaymentStatus.REVERSALS_EXCEED_ORIGINAL)
         return draft, number
+
+    def _cancel(self, payment_id: int, terms: KindTerms, voucher: StoredPayment, content: int) -> Draft:
+        """A voucher that nobody has redeemed goes back to its sender, the fee as well."""
+        record = voucher.record
+        draft = Draft(
+            payment_id=payment_id,
+            terms=terms,
+            ledger=int(record["ledger"]),
+            payer_account=int(record["payer_account"]),
+            payee_account=int(record["payee_account"]),
+            amount_minor=int(record["amount_minor"]),
+            reference=id_as_reference(id_of(voucher)),
+            content_hash=content,
+            signer_account=int(record["payer_account"]),
+        )
+        if self._past.end(voucher) != kernel.ACTIVE:
+            draft.refuse(PaymentStatus.ORIGINAL_IS_NOT_REVERSIBLE)
+        draft.special = Special(legs=ending_legs(voucher, b"sender", TransferFlag.VOID), is_covered=True)
+        return draft
 
     def _consent(
         self, payment_id: int, terms: KindTerms, asked: StoredPayment, amount_minor: int, content: int

@@ -88,6 +88,8 @@ class PaymentRules:
             draft.refuse(PaymentStatus.PIN_LOCKED)
         elif pin_rules.is_right(self._pin_key, draft.signer_account, pin, stored):
             draft.pin_verdict = PinVerdict.RIGHT
+            if draft.special is not None and draft.special.problem is not _OK:
+                draft.refuse(draft.special.problem)
         else:
             draft.pin_verdict = PinVerdict.WRONG
             locks = signer[_TRIES] + 1 >= PIN_TRIES_MAX

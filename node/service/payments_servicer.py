@@ -41,7 +41,8 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
     ) -> payments_pb2.QuotePaymentResponse:
         async with self._guard.call("QuotePayment", context):
             await self._barrier()
-            return self._book.quote(request.payment)
+            resolved = await self._with_original(payments_pb2.MakePaymentRequest(payment=request.payment))
+            return self._book.quote(resolved.payment)
 
     async def MakePayment(  # noqa: N802
         self, request: payments_pb2.MakePaymentRequest, context: Any
@@ -60,6 +61,8 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
             return payments_pb2.MakePaymentsResponse(items=await self._pay_all(request.payments))
 
     async def _pay_all(self, requests: Sequence[payments_pb2.MakePaymentRequest]) -> list[_Item]:
+        if any(request.payment.original_receipt for request in requests):
+            requests = [await self._with_original(request) for request in requests]
         items: list[_Item | None] = [None] * len(requests)
         asks: list[tuple[Draft, str]] = []
         places: list[int] = []
@@ -79,14 +82,27 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
         return [item for item in items if item is not None]
 
     async def _pay(self, request: payments_pb2.MakePaymentRequest) -> payments_pb2.Outcome:
-        draft = self._draft(request)
+        draft = self._draft(await self._with_original(request))
         if isinstance(draft, PaymentStatus):
             return refusal(draft)
         return await self._desk.decide(draft, request.pin)
 
+    async def _with_original(self, request: payments_pb2.MakePaymentRequest) -> payments_pb2.MakePaymentRequest:
+        """The payment that a receipt names, by its id; a receipt of none leaves the id empty."""
+        receipt = request.payment.original_receipt.strip().upper()
+        if not receipt or request.payment.original_payment_id:
+            return request
+        resolved = payments_pb2.MakePaymentRequest()
+        resolved.CopyFrom(request)
+        place = place_of(receipt)
+        if place is not None:
+            found = await asyncio.to_thread(self._book.lookup_receipt, place, receipt)
+            resolved.payment.original_payment_id = found.payment.payment_id
+        return resolved
+
     def _draft(self, request: payments_pb2.MakePaymentRequest) -> Draft | PaymentStatus:
         payment_id = id_from_bytes(request.payment.payment_id, "payment.payment_id")
-        return self._book.draft(payment_id, request.payment)
+        return self._book.draft(payment_id, request.payment, request.secret)
 
     async def LookupPayment(  # noqa: N802
         self, request: payments_pb2.LookupPaymentRequest, context: Any

@@ -148,6 +148,7 @@ def test_the_newest_tariff_in_force_on_the_local_day_applies(tmp_path: Path) -> 
             "pay_bill.customer_percent: must be a whole number from 0 to 100",
         ),
         ("commission", {"cash_up": {"bands": [[1, 2, 3]]}}, "commission.cash_up: is no kind of payment"),
+        ("redeem_voucher", {"bands": [[1, 2, 3]]}, "redeem_voucher.bands: must be free"),
         ("commission", 7, "commission: must be tables, one a kind"),
         ("commission", {"cash_in": {"bearer": "business"}}, "commission.cash_in.bands: missing"),
     ],

@@ -34,9 +34,9 @@ class Leader:
             time_ns=lambda: self.now_ns,
         )  # fmt: skip
 
-    async def pay(self, number: int, *, pin: str = PIN, **changes: Any) -> payments_pb2.Outcome:
+    async def pay(self, number: int, *, pin: str = PIN, secret: str = "", **changes: Any) -> payments_pb2.Outcome:
         """A payment of SENT with `changes`."""
-        draft = self.book.draft(number, payments_pb2.Payment(**(SENT | changes)))
+        draft = self.book.draft(number, payments_pb2.Payment(**(SENT | changes)), secret)
         return refusal(draft) if isinstance(draft, PaymentStatus) else await self.desk.decide(draft, pin)
 
     def quote(self, **changes: Any) -> payments_pb2.QuotePaymentResponse:

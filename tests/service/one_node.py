@@ -141,9 +141,10 @@ class OneNode:
         return numbers
 
     def agents(self, pin: str = PIN) -> dict[str, int]:
-        """Two agents with float, the operator's account for their commissions, and a phone for the till."""
+        """Two agents with float, the operator's accounts for commissions and vouchers, and a phone for the till."""
         issuance = self.store.account_by_handle(404, "system", "KES/issuance")
         numbers = {"commissions": self.account("system", "KES/commissions", kind=AccountKind.OTHER, flags=0)}
+        numbers["vouchers"] = self.account("system", "KES/vouchers", kind=AccountKind.SUSPENSE)
         for name, number, title in (("agent", "20001", "Agent One"), ("agent2", "20002", "Agent Two")):
             numbers[name] = self.account("agent", number, kind=AccountKind.AGENT, pin=pin, name=title)
             self.fund(numbers[name], 5_000_000, issuance)

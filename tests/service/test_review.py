@@ -235,3 +235,17 @@ async def test_a_rule_is_applied_and_is_the_first_reason(tmp_path: Path, certifi
     assert int(stored.record["reason_1"]) == 200 + Rule.REFUSE_LIST
     await office.fraud.close()
     node.store.close()
+
+
+async def test_a_voucher_that_would_be_held_is_refused(office: Office) -> None:
+    """It cannot wait for an analyst and for its bearer at once."""
+    office.node.agents()
+    payment = payments_pb2.Payment(
+        kind=payments_pb2.PAYMENT_KIND_SEND_TO_UNREGISTERED, payer_msisdn="254712000001", payee="0712000077",
+        amount_minor=AMOUNT, currency="KES",
+    )  # fmt: skip
+    draft = office.book.draft(9, payment)
+    assert not isinstance(draft, PaymentStatus)
+    outcome = await office.desk.decide(draft, PIN)
+    assert (outcome.status_name, outcome.decision) == ("refused_by_fraud_check", FraudDecision.HOLD_UNSCORED)
+    assert office.balance("wanjiku") == (1_000_000, 0)

@@ -165,6 +165,9 @@ def parse_tariff(raw: dict[str, Any], name: str) -> Tariff:
     tables = {kind: _parse_table(raw[key], f"{name}: {key}") for key, kind in _KINDS.items() if key in raw}
     if not tables:
         raise TariffError(f"{name}: has no table; one of {', '.join(_KINDS)} is needed")
+    redeemed = tables.get(PaymentKind.REDEEM_VOUCHER)
+    if redeemed is not None and any(redeemed.fees_minor + redeemed.payee_fees_minor):
+        raise TariffError(f"{name}: redeem_voucher.bands: must be free, since the sender has paid")
     raw_commissions = raw.get("commission", {})
     if not isinstance(raw_commissions, dict):
         raise TariffError(f"{name}: commission: must be tables, one a kind, is {raw_commissions!r}")

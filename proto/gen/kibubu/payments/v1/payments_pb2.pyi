@@ -40,6 +40,8 @@ class _PaymentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentKi
     """payer and payee: agents"""
     PAYMENT_KIND_MERCHANT_PAYOUT: _PaymentKind.ValueType  # 10
     """payer: a till or paybill; payee: a customer's number"""
+    PAYMENT_KIND_REDEEM_VOUCHER: _PaymentKind.ValueType  # 11
+    """payer: the agent who hands out the cash and enters the PIN; original: the voucher"""
     PAYMENT_KIND_REVERSAL: _PaymentKind.ValueType  # 12
     """payer: who asks. The original's payer has what the receiver still has reserved, within a day; the original's payee
     gives back at once; and whose money a reversal (named as original) has reserved agrees to it.
@@ -64,6 +66,8 @@ PAYMENT_KIND_AGENT_FLOAT: PaymentKind.ValueType  # 9
 """payer and payee: agents"""
 PAYMENT_KIND_MERCHANT_PAYOUT: PaymentKind.ValueType  # 10
 """payer: a till or paybill; payee: a customer's number"""
+PAYMENT_KIND_REDEEM_VOUCHER: PaymentKind.ValueType  # 11
+"""payer: the agent who hands out the cash and enters the PIN; original: the voucher"""
 PAYMENT_KIND_REVERSAL: PaymentKind.ValueType  # 12
 """payer: who asks. The original's payer has what the receiver still has reserved, within a day; the original's payee
 gives back at once; and whose money a reversal (named as original) has reserved agrees to it.
@@ -109,6 +113,7 @@ class Payment(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     PAYER_FIELD_NUMBER: _builtins.int
     ORIGINAL_PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    ORIGINAL_RECEIPT_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.bytes
     """16 bytes, big-endian: the idempotency key"""
     kind: Global___PaymentKind.ValueType
@@ -124,7 +129,9 @@ class Payment(_message.Message):
     payer: _builtins.str
     """the payer's agent, till or paybill number, where that names the account and not payer_msisdn"""
     original_payment_id: _builtins.bytes
-    """reversal, refund: what is taken back; amount 0 = all that is left of it"""
+    """Reversal, refund: what is taken back, amount 0 = all that is left of it. Redemption: the voucher, amount 0 = its own."""
+    original_receipt: _builtins.str
+    """instead of the id"""
     def __init__(
         self,
         *,
@@ -137,10 +144,11 @@ class Payment(_message.Message):
         reference: _builtins.str = ...,
         payer: _builtins.str = ...,
         original_payment_id: _builtins.bytes = ...,
+        original_receipt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "kind", b"kind", "original_payment_id", b"original_payment_id", "payee", b"payee", "payer", b"payer", "payer_msisdn", b"payer_msisdn", "payment_id", b"payment_id", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "kind", b"kind", "original_payment_id", b"original_payment_id", "original_receipt", b"original_receipt", "payee", b"payee", "payer", b"payer", "payer_msisdn", b"payer_msisdn", "payment_id", b"payment_id", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -171,6 +179,8 @@ class Outcome(_message.Message):
     GSMA_CATEGORY_FIELD_NUMBER: _builtins.int
     COMMISSION_MINOR_FIELD_NUMBER: _builtins.int
     PAYEE_FEE_MINOR_FIELD_NUMBER: _builtins.int
+    VOUCHER_SECRET_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_NS_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """PaymentStatus"""
@@ -201,6 +211,10 @@ class Outcome(_message.Message):
     """what the operator paid the agent for it"""
     payee_fee_minor: _builtins.int
     """the payee's share of the charge, out of the amount, duty included"""
+    voucher_secret: _builtins.str
+    """for the sender alone, to pass on; the receipt is the voucher's token"""
+    expire_time_ns: _builtins.int
+    """of what is reserved, 0 = nothing is"""
     receipt: _builtins.str
     """ten letters and digits that lead back to this payment; empty = refused"""
     def __init__(
@@ -227,11 +241,13 @@ class Outcome(_message.Message):
         gsma_category: _builtins.str = ...,
         commission_minor: _builtins.int = ...,
         payee_fee_minor: _builtins.int = ...,
+        voucher_secret: _builtins.str = ...,
+        expire_time_ns: _builtins.int = ...,
         receipt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "commission_minor", b"commission_minor", "decision", b"decision", "duplicate", b"duplicate", "excise_minor", b"excise_minor", "fee_minor", b"fee_minor", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "model_version", b"model_version", "payee_fee_minor", b"payee_fee_minor", "payee_name", b"payee_name", "payer_available_minor", b"payer_available_minor", "payer_balance_minor", b"payer_balance_minor", "pin_tries_left", b"pin_tries_left", "position", b"position", "receipt", b"receipt", "score_ppm", b"score_ppm", "status", b"status", "status_name", b"status_name", "timestamp_ns", b"timestamp_ns", "transfer_status", b"transfer_status", "transfer_status_name", b"transfer_status_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "commission_minor", b"commission_minor", "decision", b"decision", "duplicate", b"duplicate", "excise_minor", b"excise_minor", "expire_time_ns", b"expire_time_ns", "fee_minor", b"fee_minor", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "model_version", b"model_version", "payee_fee_minor", b"payee_fee_minor", "payee_name", b"payee_name", "payer_available_minor", b"payer_available_minor", "payer_balance_minor", b"payer_balance_minor", "pin_tries_left", b"pin_tries_left", "position", b"position", "receipt", b"receipt", "score_ppm", b"score_ppm", "status", b"status", "status_name", b"status_name", "timestamp_ns", b"timestamp_ns", "transfer_status", b"transfer_status", "transfer_status_name", b"transfer_status_name", "voucher_secret", b"voucher_secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -272,6 +288,7 @@ class QuotePaymentResponse(_message.Message):
     GSMA_CATEGORY_FIELD_NUMBER: _builtins.int
     COMMISSION_MINOR_FIELD_NUMBER: _builtins.int
     PAYEE_FEE_MINOR_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     status_name: _builtins.str
     payee_name: _builtins.str
@@ -283,6 +300,8 @@ class QuotePaymentResponse(_message.Message):
     gsma_category: _builtins.str
     commission_minor: _builtins.int
     payee_fee_minor: _builtins.int
+    amount_minor: _builtins.int
+    """where the request may leave it open"""
     def __init__(
         self,
         *,
@@ -297,10 +316,11 @@ class QuotePaymentResponse(_message.Message):
         gsma_category: _builtins.str = ...,
         commission_minor: _builtins.int = ...,
         payee_fee_minor: _builtins.int = ...,
+        amount_minor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commission_minor", b"commission_minor", "excise_minor", b"excise_minor", "fee_minor", b"fee_minor", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "payee_fee_minor", b"payee_fee_minor", "payee_name", b"payee_name", "payer_name", b"payer_name", "status", b"status", "status_name", b"status_name", "tariff_version", b"tariff_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "commission_minor", b"commission_minor", "excise_minor", b"excise_minor", "fee_minor", b"fee_minor", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "payee_fee_minor", b"payee_fee_minor", "payee_name", b"payee_name", "payer_name", b"payer_name", "status", b"status", "status_name", b"status_name", "tariff_version", b"tariff_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,7 +332,10 @@ class MakePaymentRequest(_message.Message):
 
     PAYMENT_FIELD_NUMBER: _builtins.int
     PIN_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
     pin: _builtins.str
+    secret: _builtins.str
+    """of the voucher that is redeemed"""
     @_builtins.property
     def payment(self) -> Global___Payment: ...
     def __init__(
@@ -320,10 +343,11 @@ class MakePaymentRequest(_message.Message):
         *,
         payment: Global___Payment | None = ...,
         pin: _builtins.str = ...,
+        secret: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment", "pin", b"pin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment", "pin", b"pin", "secret", b"secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -71,6 +71,7 @@ class Command(_message.Message):
     SET_PIN_VERIFIER_FIELD_NUMBER: _builtins.int
     SET_NAME_FIELD_NUMBER: _builtins.int
     PUT_DOCUMENT_FIELD_NUMBER: _builtins.int
+    NOTE_WRONG_SECRET_FIELD_NUMBER: _builtins.int
     SET_LANGUAGE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.bytes
     """16 bytes big-endian; with the content, the idempotency key"""
@@ -89,6 +90,8 @@ class Command(_message.Message):
     @_builtins.property
     def put_document(self) -> Global___PutDocument: ...
     @_builtins.property
+    def note_wrong_secret(self) -> Global___NoteWrongSecret: ...
+    @_builtins.property
     def set_language(self) -> Global___SetLanguage: ...
     def __init__(
         self,
@@ -101,13 +104,14 @@ class Command(_message.Message):
         set_pin_verifier: Global___SetPinVerifier | None = ...,
         set_name: Global___SetName | None = ...,
         put_document: Global___PutDocument | None = ...,
+        note_wrong_secret: Global___NoteWrongSecret | None = ...,
         set_language: Global___SetLanguage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "put_document", b"put_document", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "put_document", b"put_document", "request_id", b"request_id", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "request_id", b"request_id", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["create_account", "add_handle", "set_flags", "set_overdraft_limit", "set_pin_verifier", "set_name", "put_document", "set_language"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["create_account", "add_handle", "set_flags", "set_overdraft_limit", "set_pin_verifier", "set_name", "put_document", "note_wrong_secret", "set_language"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -343,3 +347,29 @@ class SetLanguage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetLanguage: _TypeAlias = SetLanguage  # noqa: Y015
+
+@_typing.final
+class NoteWrongSecret(_message.Message):
+    """Somebody tried to redeem a voucher with a wrong secret. That it was applied is the count: its id follows from the number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.bytes
+    """of the voucher"""
+    number: _builtins.int
+    """from 0"""
+    def __init__(
+        self,
+        *,
+        payment_id: _builtins.bytes = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "payment_id", b"payment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoteWrongSecret: _TypeAlias = NoteWrongSecret  # noqa: Y015
