@@ -63,7 +63,7 @@ def simulate_town(*, customers: int, days: int, seed: int, output: Path) -> None
 @click.option("--format", "form", type=click.Choice(["kibubu", "paysim"]), default="kibubu", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("fraud-model"), show_default=True)
 @click.option("--seed", type=int, default=7, show_default=True)
-@click.option("--customers", type=click.IntRange(200, 1_000_000), default=20_000, show_default=True, help="Simulated.")
+@click.option("--customers", type=click.IntRange(200, 1_000_000), default=40_000, show_default=True, help="Simulated.")
 @click.option("--days", type=click.IntRange(10, 3_650), default=60, show_default=True, help="Simulated.")
 @click.option("--allow-leaky", is_flag=True, help="Train although one feature alone gives fraud away.")
 def train_model(

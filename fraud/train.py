@@ -26,8 +26,8 @@ from fraud.trees import trees_of
 from node.ledger import features
 from node.ledger.statuses import FraudDecision
 
-CUSTOMERS, DAYS, SEED = 20_000, 60, 7
-BUDGET = Budget(trees_max=400, seeds=1, settings=((6, 0.08, 6.0, 0.7), (5, 0.1, 6.0, 0.7)))
+CUSTOMERS, DAYS, SEED = 40_000, 60, 7
+BUDGET = Budget(trees_max=700, seeds=1, settings=((6, 0.11, 6.0, 0.7),))
 WARM_UP, TRAINED, CALIBRATED = (
     0.1,
     0.65,

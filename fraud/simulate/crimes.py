@@ -26,6 +26,7 @@ from fraud.simulate.town import (
 )  # fmt: skip
 
 CASES_PER_CUSTOMER_MONTH = 0.012  # far above the field's, so that there is something to learn from
+VICTIMS_OF_A_CALLER = 5  # on average; fan-in is 2 to 10 a day (fraud-facts section 3.2)
 BAND_FLOORS = np.array([10_100, 50_100, 100_100, 150_100, 250_100, 350_100, 500_100])  # just above a commission's edge
 
 
@@ -46,7 +47,7 @@ def commit(town: Town) -> None:
     world = Underworld(
         mules=np.concatenate([recruited, hired]),
         collectors=rng.choice(recruited, max(2, len(recruited) // 6), replace=False),
-        tills=young_tills[: max(1, len(young_tills) // 4)],
+        tills=young_tills[: max(1, len(young_tills) // 8)],
         greedy_agents=rng.choice(town.agents, max(2, len(town.agents) // 12), replace=False),
     )
     total = max(60, int(town.customers * town.days / 30 * CASES_PER_CUSTOMER_MONTH))
@@ -104,24 +105,32 @@ def _take_over(town: Town, world: Underworld, at_ns: int) -> None:
 
 
 def _social(town: Town, world: Underworld, at_ns: int) -> None:
-    """The victim pays with an own phone, one to three times the usual; some do it again within the day."""
-    rng, case, victim = town.rng, town.case(), _victim(town, at_ns)
-    mule = int(_ring(town, world, at_ns, victim, 1)[0])
-    for _ in range(1 + int(rng.random() < 0.3)):
-        amount = rounded(rng, town.typical[victim] * rng.uniform(1, 3))
-        town.add(at_ns, victim, mule, SEND, amount, label=Typology.SOCIAL, case=case)
-        _cash_out(town, world, mule, at_ns, case)
-        at_ns += town.minutes(400)
+    """A caller works down a list of numbers for a day or two, always with the same mule's number. Each victim pays with
+    an own phone, one to three times the usual; some do it again within the day."""
+    rng = town.rng
+    mule = int(_ring(town, world, at_ns, 0, 1)[0])
+    for _ in range(int(rng.integers(2, 9))):
+        case, victim = town.case(), _victim(town, at_ns)
+        moment = at_ns
+        for _ in range(1 + int(rng.random() < 0.3)):
+            amount = rounded(rng, town.typical[victim] * rng.uniform(1, 3))
+            town.add(moment, victim, mule, SEND, amount, label=Typology.SOCIAL, case=case)
+            _cash_out(town, world, mule, moment, case)
+            moment += town.minutes(400)
+        at_ns += town.minutes(140)
 
 
 def _fake_reversal(town: Town, world: Underworld, at_ns: int) -> None:
-    """A faked message says that money came by mistake; the victim sends it "back"."""
-    rng, case, victim = town.rng, town.case(), _victim(town, at_ns)
-    crook = int(_ring(town, world, at_ns, victim, 1)[0])
-    amount = int(rng.choice([1_000, 1_500, 2_000, 2_500, 3_000, 5_000, 8_630])) * 100
-    amount = min(amount, int(town.typical[victim] * 6)) // 100 * 100
-    town.add(at_ns, victim, crook, SEND, amount, label=Typology.FAKE_REVERSAL, case=case)
-    _cash_out(town, world, crook, at_ns, case)
+    """A faked message, sent to many, says that money came by mistake; those who believe it send it "back" soon."""
+    rng = town.rng
+    crook = int(_ring(town, world, at_ns, 0, 1)[0])
+    told = int(rng.choice([1_000, 1_500, 2_000, 2_500, 3_000, 5_000, 8_630])) * 100
+    for _ in range(int(rng.integers(2, 9))):
+        case, victim = town.case(), _victim(town, at_ns)
+        amount = min(told, int(town.typical[victim] * 6)) // 100 * 100
+        moment = at_ns + town.minutes(50)
+        town.add(moment, victim, crook, SEND, amount, label=Typology.FAKE_REVERSAL, case=case)
+        _cash_out(town, world, crook, moment, case)
 
 
 def _real_reversal(town: Town, world: Underworld, at_ns: int) -> None:
@@ -159,16 +168,18 @@ def _direct_deposit(town: Town, world: Underworld, at_ns: int) -> None:
 
 
 def _fake_till(town: Town, world: Underworld, at_ns: int) -> None:
+    """A till that sells nothing: strangers pay it once, and the money does not stay there for long."""
     rng, case = town.rng, town.case()
-    till = int(rng.choice(world.tills))
+    till, owner = int(rng.choice(world.tills)), int(rng.choice(world.mules))
     at_ns = max(at_ns, int(town.joined_ns[till]) + HOUR_NS)
-    for _ in range(int(rng.integers(2, 8))):
+    for left in reversed(range(int(rng.integers(2, 8)))):
         victim = _victim(town, at_ns)
         amount = rounded(rng, town.typical[victim] * rng.uniform(0.8, 4))
         town.add(at_ns, victim, till, TILL, amount, label=Typology.FAKE_TILL, case=case)
+        if not left or rng.random() < 0.5:
+            share = rng.uniform(0.8, 1.0) * 1_000_000
+            town.add(at_ns + town.minutes(10), till, owner, SEND, share, SHARE, Typology.FAKE_TILL, case)
         at_ns += town.minutes(45)
-    owner = int(rng.choice(world.mules))
-    town.add(at_ns + town.minutes(10), till, owner, SEND, 980_000, SHARE, Typology.FAKE_TILL, case)
 
 
 def _airtime_drain(town: Town, world: Underworld, at_ns: int) -> None:
@@ -194,8 +205,8 @@ def _float_drain(town: Town, world: Underworld, at_ns: int) -> None:
 
 CRIMES: tuple[tuple[Callable[[Town, Underworld, int], None], float], ...] = (
     (_take_over, 0.24),
-    (_social, 0.2),
-    (_fake_reversal, 0.1),
+    (_social, 0.2 / VICTIMS_OF_A_CALLER),
+    (_fake_reversal, 0.1 / VICTIMS_OF_A_CALLER),
     (_real_reversal, 0.07),
     (_split_deposits, 0.1),
     (_direct_deposit, 0.09),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fraud.simulate import errands
 from fraud.simulate.town import (
     AIRTIME,
     BILL,
@@ -31,13 +32,16 @@ from fraud.simulate.town import (
 from node.ledger import features as f
 
 PAYMENTS_PER_DAY = 17.5 / 30  # an account (GSMA 2024)
+ONE_BY_ONE, TRIPS = 0.76, 0.04  # of these: so many alone, and so many trips of several payments each
 TOP_UPS = np.array([2_000, 5_000, 10_000, 25_000])
 
 
 def live(town: Town) -> None:
+    errands.found_villages(town)
     _fund(town, _households(town))
-    who, at_ns = _occasions(town, PAYMENTS_PER_DAY)
-    _pay(town, who, at_ns)
+    who, at_ns = _occasions(town, PAYMENTS_PER_DAY * ONE_BY_ONE)
+    pay(town, who, at_ns, errands.USUAL)
+    errands.run(town, pay, PAYMENTS_PER_DAY * TRIPS)
     _deposit(town)
     _pay_days(town)
     _merchants(town)
@@ -71,6 +75,7 @@ def _fund(town: Town, households: Ints) -> None:
     amounts = rounded(rng, town.typical[1:] * rng.uniform(2, 20, town.customers))
     town.add_many(first_ns, town.home[everybody, 0], everybody, SEND, amounts)
     _use_at_once(town, everybody, first_ns, 0.4)
+    errands.try_things_out(town, everybody, first_ns, pay)
     payers, payees = households[:, 0], households[:, 1]
     at_ns = np.maximum(first_ns[payers - 1], town.joined_ns[payees])
     at_ns = at_ns + (rng.lognormal(np.log(90), 1.2, len(households)) * SECOND_NS).astype(np.int64)
@@ -82,7 +87,7 @@ def _use_at_once(town: Town, who: Ints, at_ns: Ints, share: float) -> None:
     rng = town.rng
     uses = rng.random(len(who)) < share
     later_ns = at_ns[uses] + (rng.lognormal(np.log(60), 1.2, uses.sum()) * SECOND_NS).astype(np.int64)
-    _pay(town, who[uses], later_ns)
+    pay(town, who[uses], later_ns, errands.USUAL)
 
 
 def _households(town: Town) -> Ints:
@@ -95,7 +100,8 @@ def _households(town: Town) -> Ints:
     return pairs
 
 
-def _pay(town: Town, who: Ints, at_ns: Ints) -> None:
+def pay(town: Town, who: Ints, at_ns: Ints, mix: errands.Mix) -> None:
+    """One payment for each person and moment: to friends, now and then to strangers, at shops, to billers."""
     rng = town.rng
     amounts = rounded(rng, town.typical[who] * rng.lognormal(0, 0.8, len(who)))
     what = rng.random(len(who))
@@ -105,13 +111,17 @@ def _pay(town: Town, who: Ints, at_ns: Ints) -> None:
     usual_shop = town.merchants[(who * 7 + rng.integers(0, 3, len(who))) % len(town.merchants)]
     shops = np.where(rng.random(len(who)) < 0.8, usual_shop, rng.choice(town.merchants, len(who)))
     shops = np.where(town.joined_ns[shops] < at_ns, shops, town.merchants[0])
+    usual_biller = town.billers[who % len(town.billers)]
+    billers = np.where(rng.random(len(who)) < 0.6, usual_biller, rng.choice(town.billers, len(who)))
+    billers = np.where(town.joined_ns[billers] < at_ns, billers, town.billers[0])
     agents = town.home[who, rng.integers(0, 3, len(who))]
+    people, shop, bill, airtime = np.cumsum(mix)
     parts: list[tuple[Any, Any, int, Any]] = [
-        (what < 0.38, payees, SEND, amounts),
-        ((what >= 0.38) & (what < 0.58), shops, TILL, amounts),
-        ((what >= 0.58) & (what < 0.66), town.billers[who % len(town.billers)], BILL, amounts),
-        ((what >= 0.66) & (what < 0.82), town.airtime, AIRTIME, rng.choice(TOP_UPS, len(who))),
-        (what >= 0.82, agents, SEND, amounts),
+        (what < people, payees, SEND, amounts),
+        ((what >= people) & (what < shop), shops, TILL, amounts),
+        ((what >= shop) & (what < bill), billers, BILL, amounts),
+        ((what >= bill) & (what < airtime), town.airtime, AIRTIME, rng.choice(TOP_UPS, len(who))),
+        (what >= airtime, agents, SEND, amounts),
     ]
     for mask, payee, kind, amount in parts:
         town.add_many(at_ns[mask], who[mask], payee if np.isscalar(payee) else payee[mask], kind, amount[mask])
@@ -153,14 +163,16 @@ def _pay_days(town: Town) -> None:
 
 
 def _merchants(town: Town) -> None:
-    """Shops take their money home every day or two, some of them almost at once after a good sale."""
+    """Shops take their money home every day or two; some send it on several times a day, as soon as it comes."""
     rng = town.rng
     owners = rng.integers(1, town.customers + 1, len(town.merchants))
+    hasty = rng.random(len(town.merchants)) < 0.15
     for day in range(town.days):
-        at_ns = START_NS + day * DAY_NS + (rng.normal(17, 2, len(town.merchants)) * HOUR_NS).astype(np.int64)
-        sweeps = rng.random(len(town.merchants)) < 0.5
-        shares = rng.integers(500_000, 1_000_000, len(town.merchants))
-        town.add_many(at_ns[sweeps], town.merchants[sweeps], owners[sweeps], SEND, shares[sweeps], SHARE)
+        for usual_hour in (17, 11, 14):
+            at_ns = START_NS + day * DAY_NS + (rng.normal(usual_hour, 2, len(town.merchants)) * HOUR_NS).astype(np.int64)
+            sweeps = (rng.random(len(town.merchants)) < 0.5) & (hasty | (usual_hour == 17))
+            shares = rng.integers(500_000, 1_000_000, len(town.merchants))
+            town.add_many(at_ns[sweeps], town.merchants[sweeps], owners[sweeps], SEND, shares[sweeps], SHARE)
 
 
 def _look_alikes(town: Town) -> None:

@@ -103,6 +103,11 @@ class Town:
         hour = int(self.rng.choice(24, p=HOUR_SHARE)) - f.UTC_OFFSET_H
         return START_NS + day * DAY_NS + hour * HOUR_NS + int(self.rng.integers(0, HOUR_NS))
 
+    @staticmethod
+    def local_ns(day: Any, hour: Any) -> Any:
+        """The moment at which this hour of this day (from 0) begins on the town's clocks."""
+        return START_NS + (np.asarray(day, np.int64) * 24 + hour - f.UTC_OFFSET_H) * HOUR_NS
+
     def customer(self) -> int:
         return int(self.rng.integers(1, self.customers + 1))
 
@@ -122,7 +127,7 @@ def found(customers: int, days: int, seed: int) -> Town:
     if customers < CUSTOMERS_MIN or days < DAYS_MIN:
         raise ValueError(f"a town needs at least {CUSTOMERS_MIN} customers and {DAYS_MIN} days")
     rng = np.random.default_rng(seed)
-    counts = np.array([max(12, customers // 50), max(16, customers // 30), 8])
+    counts = np.array([max(12, customers // 50), max(16, customers // 30), max(8, customers // 300)])
     edges = customers + 1 + np.concatenate([[0], np.cumsum(counts)])
     agents, merchants, billers = (np.arange(edges[k], edges[k + 1], dtype=np.int64) for k in range(3))
     airtime = int(edges[-1])
@@ -131,7 +136,7 @@ def found(customers: int, days: int, seed: int) -> Town:
         rng.random(airtime + 2) < 0.75, -rng.exponential(300, airtime + 2) - 1, rng.uniform(0, days, airtime + 2)
     )
     joined_days[agents] = -rng.uniform(30, 900, len(agents))
-    joined_days[edges[2] :] = -900
+    joined_days[[edges[2], airtime, airtime + 1]] = -900  # one biller at least was always there
     hours = HOUR_SHARE * rng.gamma(2.0, 1.0, (64, 24))
     near = rng.integers(0, len(agents), customers + 1)
     return Town(

@@ -54,6 +54,15 @@ FEATURE_NAMES: tuple[str, ...] = (
     "payee_s_since_in",
     "airtime_sum_1d_minor",
     "amount_is_round",  # a whole number of hundreds
+    "payer_kind",
+    "payee_knows_payer",  # one of them is among the last who paid or were paid by the other, so far as both remember
+    "new_payers_1d",  # of the payer
+    "payee_new_payer_share_1d",
+    "payee_in_count_7d",
+    "payee_drained_share_1d",  # of what the payee had a day ago or got since
+    "payee_s_since_out",
+    "amount_to_payee_mean_7d",  # amount / what the payee receives on average
+    "amount_to_payee_last_in",
 )
 FEATURE_COUNT = len(FEATURE_NAMES)
 FEATURE_SCHEMA = int.from_bytes(hashlib.sha256("\n".join(FEATURE_NAMES).encode()).digest()[:8], "little") >> 1
@@ -212,23 +221,33 @@ def _usual(hours: int, hour: int) -> float:
 def extract(columns: Any, payers: Any, payees: Any, amounts: Any, kinds: Any, timestamp_ns: int, out: Any) -> None:
     """Fill out, float32 (n, FEATURE_COUNT), with what is known before each payment. Rows are account numbers."""
     for i in range(len(amounts)):
-        extract_one(columns[payers[i]], columns[payees[i]], payees[i], amounts[i], kinds[i], timestamp_ns, out[i])
+        payer, payee = payers[i], payees[i]
+        extract_one(columns[payer], columns[payee], payer, payee, amounts[i], kinds[i], timestamp_ns, out[i])
 
 
 @njit
-def extract_one(payer: Any, payee: Any, payee_number: int, amount_minor: int, kind: int, now_ns: int, out: Any) -> None:
+def _available(row: Any) -> float:
+    if not row[FLAGS] & NO_OVERDRAW:
+        return 1e15
+    return max(0.0, float(row[C_POSTED]) - float(row[D_POSTED]) - float(row[D_PENDING]) + float(row[OVERDRAFT]))
+
+
+@njit
+def extract_one(
+    payer: Any, payee: Any, payer_number: int, payee_number: int, amount_minor: int, kind: int, now_ns: int, out: Any
+) -> None:
     amount = float(amount_minor)
     hour = _hour(now_ns)
-    available = 1e15
-    if payer[FLAGS] & NO_OVERDRAW:
-        available = max(
-            0.0, float(payer[C_POSTED]) - float(payer[D_POSTED]) - float(payer[D_PENDING]) + float(payer[OVERDRAFT])
-        )
+    available = _available(payer)
     out_1h = _now(payer, OUT, SUM_1H, now_ns, QUARTER_1H)
     out_1d = _now(payer, OUT, SUM_1D, now_ns, QUARTER_1D)
     in_1d = _now(payer, IN, SUM_1D, now_ns, QUARTER_1D)
     payee_in_1d = _now(payee, IN, SUM_1D, now_ns, QUARTER_1D)
     payee_out_1d = _now(payee, OUT, SUM_1D, now_ns, QUARTER_1D)
+    payee_in_count_1d = _now(payee, IN, COUNT_1D, now_ns, QUARTER_1D) / ONE
+    payee_in_count_7d = _now(payee, IN, COUNT_7D, now_ns, QUARTER_7D) / ONE
+    payee_in_7d = _now(payee, IN, SUM_7D, now_ns, QUARTER_7D)
+    payee_new_payers_1d = float(faded(payee[NEW_PAYERS], _quarters(payee[IN + T], now_ns, QUARTER_1D))) / ONE
     out[0] = amount
     out[1] = kind
     out[2] = hour
@@ -257,10 +276,20 @@ def extract_one(payer: Any, payee: Any, payee_number: int, amount_minor: int, ki
     out[25] = _ratio(amount, float(payer[LAST_IN_AMOUNT]))
     out[26] = 0.0 if _is_in_ring(payer, PAYEES, payee_number) else 1.0
     out[27] = float(faded(payer[NEW_PAYEES], _quarters(payer[OUT + T], now_ns, QUARTER_1D))) / ONE
-    out[28] = _now(payee, IN, COUNT_1D, now_ns, QUARTER_1D) / ONE
+    out[28] = payee_in_count_1d
     out[29] = payee_in_1d
-    out[30] = float(faded(payee[NEW_PAYERS], _quarters(payee[IN + T], now_ns, QUARTER_1D))) / ONE
+    out[30] = payee_new_payers_1d
     out[31] = _ratio(payee_out_1d, payee_in_1d)
     out[32] = _since_s(payee[IN + T], now_ns)
     out[33] = float(faded(payer[AIRTIME_SUM], _quarters(payer[OUT + T], now_ns, QUARTER_1D)))
     out[34] = 1.0 if amount_minor % 10_000 == 0 else 0.0
+    out[35] = payer[KIND]
+    knows = _is_in_ring(payee, PAYERS, payer_number) or _is_in_ring(payee, PAYEES, payer_number)
+    out[36] = 1.0 if knows or _is_in_ring(payer, PAYERS, payee_number) else 0.0
+    out[37] = float(faded(payer[NEW_PAYERS], _quarters(payer[IN + T], now_ns, QUARTER_1D))) / ONE
+    out[38] = payee_new_payers_1d / payee_in_count_1d if payee_in_count_1d > 0.01 else 0.0
+    out[39] = payee_in_count_7d
+    out[40] = _ratio(payee_out_1d, _available(payee) + payee_out_1d)
+    out[41] = _since_s(payee[OUT + T], now_ns)
+    out[42] = _ratio(amount, payee_in_7d / payee_in_count_7d) if payee_in_count_7d > 0.01 else 0.0
+    out[43] = _ratio(amount, float(payee[LAST_IN_AMOUNT]))

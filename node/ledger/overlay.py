@@ -44,7 +44,7 @@ def _in_order(rows: Any, payments: Any, places: Any, first: int, now_ns: int, ou
         payer_number, payee_number = payments[i, PAYER], payments[i, PAYEE]
         amount, kind = payments[i, AMOUNT], payments[i, KIND]
         if i >= first:
-            f.extract_one(payer, payee, payee_number, amount, kind, now_ns, out[i - first])
+            f.extract_one(payer, payee, payer_number, payee_number, amount, kind, now_ns, out[i - first])
         code = AIRTIME if kind == BUY_AIRTIME else PRINCIPAL
         f.note(payer, payee, payer_number, payee_number, amount, code, now_ns)
         payer[f.D_PENDING] += min(amount, f.AMOUNT_MAX)

@@ -67,13 +67,13 @@ def test_money_moves_by_ussd_and_a_retry_moves_none(cluster: Layout, operator: C
 def test_the_other_journeys(cluster: Layout, operator: Caller, customer: Customer) -> None:
     payer = customer()
     assert "END Paid KES 300.00 to Mama Mboga." in dial(cluster, payer, f"2*123456*300*{DEMO_PIN}", "a")
-    assert "END Paid KES 120.00 to Kibubu Power for ACC9. Fee 5.00." in dial(
-        cluster, payer, f"3*888880*ACC9*120*{DEMO_PIN}", "b"
+    assert "END Paid KES 1,200.00 to Kibubu Power for ACC9. Fee 10.00." in dial(
+        cluster, payer, f"3*888880*ACC9*1200*{DEMO_PIN}", "b"
     )
     assert f"END Airtime KES 50.00 for {payer}." in dial(cluster, payer, f"4*1*50*{DEMO_PIN}", "c")
     assert "END Airtime KES 20.00 for 254712000003." in dial(cluster, payer, f"4*2*0712000003*20*{DEMO_PIN}", "d")
-    assert "END Your balance is KES 9,505.00." in dial(cluster, payer, f"5*{DEMO_PIN}", "e")
-    assert balance_minor(operator, payer) == 950_500
+    assert "END Your balance is KES 8,420.00." in dial(cluster, payer, f"5*{DEMO_PIN}", "e")
+    assert balance_minor(operator, payer) == 842_000
 
 
 def test_a_hundred_sessions_at_once_get_three_tries(cluster: Layout, operator: Caller, customer: Customer) -> None:

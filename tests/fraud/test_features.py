@@ -99,6 +99,31 @@ def test_the_ring_remembers_four_counterparties() -> None:
     assert [seen(columns, 1, p, 1, NOW)["payee_is_new"] for p in (2, 3, 6)] == [1, 0, 0]
 
 
+def test_two_who_have_met_know_each_other() -> None:
+    columns = town()
+    assert seen(columns, 1, 2, 1, NOW)["payee_knows_payer"] == 0
+    f.update(columns, 1, 2, 100, PRINCIPAL, NOW)
+    assert (seen(columns, 1, 2, 1, NOW)["payee_knows_payer"], seen(columns, 2, 1, 1, NOW)["payee_knows_payer"]) == (1, 1)
+    for payee in (3, 4, 5, 6):  # the payer forgets, the payee does not
+        f.update(columns, 1, payee, 100, PRINCIPAL, NOW)
+    again = seen(columns, 1, 2, 1, NOW)
+    assert (again["payee_is_new"], again["payee_knows_payer"]) == (1, 1)
+
+
+def test_what_the_payee_does_with_money_is_seen() -> None:
+    columns = town()
+    for payer in (1, 2):
+        f.update(columns, payer, 3, 40_000, PRINCIPAL, NOW)
+    columns[3, f.D_POSTED] += 1_000_000
+    f.update(columns, 3, 4, 1_000_000, PRINCIPAL, NOW + MINUTE)
+    payee = seen(columns, 5, 3, 80_000, NOW + 2 * MINUTE)
+    assert (payee["payee_new_payer_share_1d"], payee["payee_in_count_7d"], payee["payee_s_since_out"]) == (1, 2, 60)
+    assert payee["payee_drained_share_1d"] == pytest.approx(1, abs=0.01)
+    assert payee["amount_to_payee_mean_7d"] == pytest.approx(2, rel=0.01)
+    assert payee["amount_to_payee_last_in"] == pytest.approx(2, rel=0.01)
+    assert (payee["payer_kind"], seen(columns, 3, 5, 1, NOW)["new_payers_1d"]) == (0, 2)
+
+
 def test_hours_become_usual() -> None:
     columns = town()
     assert seen(columns, 1, 2, 1, NOW)["hour_is_usual"] == 0
