@@ -2,7 +2,8 @@
 (the same comparisons in float32, the same sums in the same order), without the 65 us that it spends on making a pool.
 
 And why a row scored as it did: on the way down a tree each split moves the expected value of the leaves below; a
-feature's contribution is the sum of its moves (path contributions; close to SHAP and a thousand times cheaper).
+feature's contribution is the sum of its moves, averaged over the way down and the way that takes the splits in the
+opposite order (two of the orders that SHAP averages over; close to it, and some hundred times cheaper).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Trees:
     leaf_offsets: npt.NDArray[np.int64]  # (trees,), into leaves
     leaves: npt.NDArray[np.float64]
     expected: npt.NDArray[np.float64]  # of the leaves below a node; a tree's begins at twice its leaf offset
+    expected_back: npt.NDArray[np.float64]  # the same where the last splits are fixed first
     scale: float
     bias: float
 
@@ -52,7 +54,7 @@ class Trees:
         out = np.zeros((len(rows), self.features_total), dtype=np.float64)
         _explain(
             rows, self.depths, self.split_features, self.borders, self.nan_is_above, self.leaf_offsets, self.expected,
-            self.scale, out,
+            self.expected_back, self.scale, out,
         )  # fmt: skip
         return out
 
@@ -90,6 +92,7 @@ def parse(exported: dict[str, Any]) -> Trees:
     if not np.array_equal(sizes, 1 << depths):
         raise TreesError("a tree's leaves do not fit its depth: one number a leaf is read")
     scale, bias = exported["scale_and_bias"]
+    means = [_expected(tree, int(depth)) for tree, depth in zip(trees, depths, strict=True)]
     return Trees(
         features_total=len(features),
         depths=depths,
@@ -98,22 +101,25 @@ def parse(exported: dict[str, Any]) -> Trees:
         nan_is_above=nan_is_above,
         leaf_offsets=np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64),
         leaves=np.concatenate([np.asarray(tree["leaf_values"], dtype=np.float64) for tree in trees]),
-        expected=np.concatenate([_expected(tree, int(depth)) for tree, depth in zip(trees, depths, strict=True)]),
+        expected=np.concatenate([forward for forward, _ in means]),
+        expected_back=np.concatenate([back for _, back in means]),
         scale=float(scale),
         bias=float(bias[0] if isinstance(bias, list) else bias),
     )
 
 
-def _expected(tree: dict[str, Any], depth: int) -> npt.NDArray[np.float64]:
+def _expected(tree: dict[str, Any], depth: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Mean leaf below each node, weighted by the training rows there. The node that fixes the first d splits as the low
-    bits of b is at 2^d + b; a leaf that no row reached counts a little, so that no mean is undefined."""
+    bits of b is at 2^d + b; in the second table the one that fixes the last d splits as the high bits. A leaf that no
+    row reached counts a little, so that no mean is undefined."""
     values = np.asarray(tree["leaf_values"], dtype=np.float64)
     weights = np.asarray(tree.get("leaf_weights") or np.ones(len(values)), dtype=np.float64) + 1e-9
-    out = np.zeros(2 << depth, dtype=np.float64)
+    forward, back = np.zeros(2 << depth, dtype=np.float64), np.zeros(2 << depth, dtype=np.float64)
     for level in range(depth + 1):
-        total = weights.reshape(-1, 1 << level).sum(axis=0)
-        out[1 << level : 2 << level] = (values * weights).reshape(-1, 1 << level).sum(axis=0) / total
-    return out
+        nodes, weighted = 1 << level, values * weights
+        forward[nodes : 2 * nodes] = weighted.reshape(-1, nodes).sum(axis=0) / weights.reshape(-1, nodes).sum(axis=0)
+        back[nodes : 2 * nodes] = weighted.reshape(nodes, -1).sum(axis=1) / weights.reshape(nodes, -1).sum(axis=1)
+    return forward, back
 
 
 @njit
@@ -143,15 +149,21 @@ def _evaluate(
 @njit
 def _explain(
     rows: Any, depths: Any, split_features: Any, borders: Any, nan_is_above: Any, leaf_offsets: Any, expected: Any,
-    scale: float, out: Any,
+    expected_back: Any, scale: float, out: Any,
 ) -> None:  # fmt: skip
+    half = scale / 2
     for i in range(rows.shape[0]):
         for t in range(depths.shape[0]):
-            begin, bits = 2 * leaf_offsets[t], 0
+            begin, bits, depth = 2 * leaf_offsets[t], 0, depths[t]
             before = expected[begin + 1]
-            for level in range(depths[t]):
+            for level in range(depth):
                 feature = split_features[t, level]
                 bits |= _up(rows[i, feature], borders[t, level], nan_is_above[feature]) << level
                 here = expected[begin + (2 << level) + bits]
-                out[i, feature] += (here - before) * scale
+                out[i, feature] += (here - before) * half
+                before = here
+            before = expected_back[begin + 1]
+            for level in range(depth - 1, -1, -1):
+                here = expected_back[begin + (1 << (depth - level)) + (bits >> level)]
+                out[i, split_features[t, level]] += (here - before) * half
                 before = here
