@@ -216,6 +216,8 @@ class Node:
         expiry = Expiry(self._engine, lambda: self._store.next_expiry_ns)
         vouchers = VoucherPayer(self._engine, self._store, *self._payments)
         tasks = [asyncio.create_task(work) for work in (self._watch(), expiry.run(), vouchers.run())]
+        if fraud is not None:
+            tasks.append(asyncio.create_task(fraud.keep_connected()))
         await self._stopping.wait()
         for task in tasks:
             task.cancel()

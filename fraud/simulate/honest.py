@@ -169,7 +169,9 @@ def _merchants(town: Town) -> None:
     hasty = rng.random(len(town.merchants)) < 0.15
     for day in range(town.days):
         for usual_hour in (17, 11, 14):
-            at_ns = START_NS + day * DAY_NS + (rng.normal(usual_hour, 2, len(town.merchants)) * HOUR_NS).astype(np.int64)
+            at_ns = (
+                START_NS + day * DAY_NS + (rng.normal(usual_hour, 2, len(town.merchants)) * HOUR_NS).astype(np.int64)
+            )
             sweeps = (rng.random(len(town.merchants)) < 0.5) & (hasty | (usual_hour == 17))
             shares = rng.integers(500_000, 1_000_000, len(town.merchants))
             town.add_many(at_ns[sweeps], town.merchants[sweeps], owners[sweeps], SEND, shares[sweeps], SHARE)

@@ -102,7 +102,7 @@ def accounts_of(town: Town) -> Ints:
 def tariff_bands(path: Path = TARIFF) -> Ints:
     """(kinds, bands, 3): from, to, fee in minor units, as the ledger's own tariff file has them; zeros pad."""
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    bands = [np.array(table[kind]["bands"], dtype=np.int64) * 100 for kind in _KINDS]
+    bands = [np.array([band[:3] for band in table[kind]["bands"]], dtype=np.int64) * 100 for kind in _KINDS]
     out = np.zeros((len(bands), max(map(len, bands)), 3), dtype=np.int64)
     for number, rows in enumerate(bands):
         out[number, : len(rows)] = rows

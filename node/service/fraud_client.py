@@ -6,6 +6,7 @@ decides. After several misses in a row the sidecar is left alone for a while, so
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from node.service.tls import SERVER_NAME, load_channel_credentials
 MISSES_TO_OPEN = 5
 OPEN_S = 1.0  # then one call tries again
 REASONS_PER_ROW = 3
+FIRST_CALL_S = 10.0  # of the call that makes a new connection ready for payments
+_NEVER_MS = 2**31 - 1
 _SIDECAR_DECISIONS = (FraudDecision.ALLOW, FraudDecision.HOLD, FraudDecision.REFUSE)
 
 
@@ -72,12 +75,23 @@ class FraudClient:
             ("grpc.min_reconnect_backoff_ms", 500),
             ("grpc.max_reconnect_backoff_ms", 1_000),
             ("grpc.enable_retries", 0),
+            ("grpc.client_idle_timeout_ms", _NEVER_MS),
         )
         self._channel = grpc.aio.secure_channel(address, load_channel_credentials(ca, cert, key), options=options)
         self._stub: Any = fraud_pb2_grpc.FraudServiceStub(self._channel)
         self._deadline_s = deadline_ms / 1_000
         self._metrics = metrics
         self._breaker = Breaker()
+
+    async def keep_connected(self) -> None:
+        """Runs for as long as the node does: connects before the first payment and again whenever the connection was
+        lost, so that no payment spends its deadline on a handshake."""
+        while True:
+            state = self._channel.get_state(try_to_connect=True)
+            if state is grpc.ChannelConnectivity.READY:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    await self._stub.GetModel(fraud_pb2.GetModelRequest(), timeout=FIRST_CALL_S)
+            await self._channel.wait_for_state_change(state)
 
     async def score(self, rows: npt.NDArray[np.float32]) -> Scores | None:
         """rows: float32 (n, FEATURE_COUNT). None = no usable answer in time; the metrics say why."""

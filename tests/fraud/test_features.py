@@ -103,7 +103,10 @@ def test_two_who_have_met_know_each_other() -> None:
     columns = town()
     assert seen(columns, 1, 2, 1, NOW)["payee_knows_payer"] == 0
     f.update(columns, 1, 2, 100, PRINCIPAL, NOW)
-    assert (seen(columns, 1, 2, 1, NOW)["payee_knows_payer"], seen(columns, 2, 1, 1, NOW)["payee_knows_payer"]) == (1, 1)
+    assert (seen(columns, 1, 2, 1, NOW)["payee_knows_payer"], seen(columns, 2, 1, 1, NOW)["payee_knows_payer"]) == (
+        1,
+        1,
+    )
     for payee in (3, 4, 5, 6):  # the payer forgets, the payee does not
         f.update(columns, 1, payee, 100, PRINCIPAL, NOW)
     again = seen(columns, 1, 2, 1, NOW)

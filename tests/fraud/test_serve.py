@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -205,3 +207,23 @@ def test_a_configuration_mistake_names_its_key(tmp_path: Path, old: str, new: st
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert complaint in str(caught.value)
+
+
+def test_after_the_warm_up_a_call_compiles_nothing() -> None:
+    """In a process of its own, where no other test has compiled anything."""
+    program = """
+import numpy as np
+from fraud import drift, trees
+from fraud.model import SHIPPED, load_model
+from fraud.serve import warm_up
+from fraud.slots import Slots
+model = load_model(SHIPPED)
+warm_up(model)
+kernels = (drift._count, trees._evaluate, trees._explain)
+before = [len(kernel.signatures) for kernel in kernels]
+assert all(before), before
+Slots(model).score(np.array(model.card["golden"]["rows"], dtype=np.float32))
+assert [len(kernel.signatures) for kernel in kernels] == before
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

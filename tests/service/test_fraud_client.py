@@ -36,11 +36,16 @@ class Sidecar(fraud_pb2_grpc.FraudServiceServicer):
         self.answer: Answer = good
         self.pause_s = 0.0
         self.calls = 0
+        self.first_calls: asyncio.Queue[None] = asyncio.Queue()
 
     async def Score(self, request: fraud_pb2.ScoreRequest, context: Any) -> fraud_pb2.ScoreResponse:  # noqa: N802
         self.calls += 1
         await asyncio.sleep(self.pause_s)
         return self.answer(request)
+
+    async def GetModel(self, request: fraud_pb2.GetModelRequest, context: Any) -> fraud_pb2.GetModelResponse:  # noqa: N802
+        self.first_calls.put_nowait(None)
+        return fraud_pb2.GetModelResponse()
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +60,17 @@ async def sidecar() -> Sidecar:
     return Sidecar()
 
 
-@pytest.fixture
-async def client(sidecar: Sidecar, certificates: Callable[[str], TlsPaths]) -> AsyncIterator[FraudClient]:
-    paths = certificates("fraud")
+async def serve(sidecar: Sidecar, paths: TlsPaths, port: int = 0) -> tuple[grpc.aio.Server, int]:
     server = grpc.aio.server()
     fraud_pb2_grpc.add_FraudServiceServicer_to_server(sidecar, server)
-    port = server.add_secure_port("127.0.0.1:0", load_server_credentials(paths.ca, paths.cert, paths.key))
+    port = server.add_secure_port(f"127.0.0.1:{port}", load_server_credentials(paths.ca, paths.cert, paths.key))
     await server.start()
+    return server, port
+
+
+@pytest.fixture
+async def client(sidecar: Sidecar, certificates: Callable[[str], TlsPaths]) -> AsyncIterator[FraudClient]:
+    server, port = await serve(sidecar, certificates("fraud"))
     mine = certificates("node")
     client = FraudClient(f"127.0.0.1:{port}", mine.ca, mine.cert, mine.key, 1_000, NodeMetrics(CollectorRegistry()))
     yield client
@@ -75,6 +84,23 @@ async def test_scores_come_back_row_by_row(client: FraudClient, sidecar: Sidecar
     assert scores.probabilities.tolist() == [0.25, 0.25]
     assert scores.decisions.tolist() == [FraudDecision.ALLOW, FraudDecision.ALLOW]
     assert (scores.reasons.shape, scores.model_version) == ((2, 3), 7)
+
+
+async def test_it_connects_before_the_first_payment_and_again_after_a_restart(
+    sidecar: Sidecar, certificates: Callable[[str], TlsPaths]
+) -> None:
+    server, port = await serve(sidecar, certificates("fraud"))
+    mine = certificates("node")
+    client = FraudClient(f"127.0.0.1:{port}", mine.ca, mine.cert, mine.key, 1_000, NodeMetrics(CollectorRegistry()))
+    kept = asyncio.create_task(client.keep_connected())
+    await asyncio.wait_for(sidecar.first_calls.get(), 30)  # nobody has paid yet
+    await server.stop(None)
+    server, _ = await serve(sidecar, certificates("fraud"), port)
+    await asyncio.wait_for(sidecar.first_calls.get(), 30)
+    assert sidecar.calls == 0
+    kept.cancel()
+    await client.close()
+    await server.stop(None)
 
 
 @pytest.mark.parametrize(
