@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
-from node.process import keep_memory
+from node.process import keep_memory, read_calls_where_they_are_taken
 from node.service.config import ConfigError, load_config
 
 
@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help="the node's TOML file")
     arguments = parser.parse_args()
     keep_memory()
+    read_calls_where_they_are_taken()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
         config = load_config(arguments.config)

@@ -1,7 +1,8 @@
 """Group commit: whatever waits, from all clients, goes into the next log entry.
 
 Runs on the service's event loop alone. Entries are pipelined: while some are being replicated the next one gathers;
-one waiting caller is proposed at once, a thousand share one entry and one sync.
+one waiting caller is proposed at once, a thousand share one entry and one sync. A round costs all nodes as much as some
+tens of transfers: so of small entries only two are on their way at once, and few callers of a crowd wait for the rest.
 """
 
 from __future__ import annotations
@@ -20,8 +21,21 @@ from node.consensus.contract import Consensus, ProposalOutcome, ProposalStatus
 from node.ledger.entry import BATCH_PAYMENTS_MAX, COMMANDS_BYTES_MAX, encode_entry
 from node.ledger.records import BATCH_TRANSFERS_MAX, PAYMENT, TRANSFER, Records, TransferFlag
 from node.service.errors import NotAppliedError, QueueFullError, UnknownOutcomeError
-from node.service.limits import ENTRIES_IN_FLIGHT_MAX, OUTCOME_WAIT_S, QUEUED_COMMANDS_MAX, QUEUED_TRANSFERS_MAX
+from node.service.limits import (
+    CROWD_MIN,
+    ENTRIES_IN_FLIGHT_MAX,
+    LINGER_S,
+    OUTCOME_WAIT_S,
+    QUEUED_COMMANDS_MAX,
+    QUEUED_TRANSFERS_MAX,
+    SMALL_ENTRIES_IN_FLIGHT_MAX,
+    SMALL_ENTRY_MAX,
+    TINY_ENTRY_MAX,
+)
 from node.service.metrics import NodeMetrics
+
+_LINKED = int(TransferFlag.LINKED)
+_LAST_FLAGS_AT = 90 - TRANSFER.itemsize  # their low byte, from the end of a batch
 
 
 class CommandOutcome(Protocol):
@@ -67,25 +81,16 @@ class _Item:
     commands: Sequence[raft_pb2.Command]
     command_bytes: int
     payments: bytes | bytearray
-    transfers: bytes | memoryview
+    transfers: bytes
     future: asyncio.Future[Applied]
     admitted_at: float
-
-    @property
-    def payment_count(self) -> int:
-        return len(self.payments) // PAYMENT.itemsize
-
-    @property
-    def transfer_count(self) -> int:
-        return len(self.transfers) // TRANSFER.itemsize
+    payment_count: int
+    transfer_count: int
 
     @property
     def chain_is_open(self) -> bool:
         """The last transfer says that the next one belongs to it: nobody else's may come next."""
-        if not self.transfers:
-            return False
-        last = np.frombuffer(self.transfers, TRANSFER, 1, len(self.transfers) - TRANSFER.itemsize)
-        return bool(last["flags"][0] & TransferFlag.LINKED)
+        return bool(self.transfers and self.transfers[_LAST_FLAGS_AT] & _LINKED)
 
 
 class Admission:
@@ -107,6 +112,7 @@ class Admission:
         self._queued_commands = 0
         self._in_flight = 0
         self._pump_is_due = False
+        self._callers = 0  # of the last entry
 
     @property
     def queue_length(self) -> int:
@@ -117,15 +123,16 @@ class Admission:
         *,
         commands: Sequence[raft_pb2.Command] = (),
         payments: bytes | bytearray = b"",
-        transfers: bytes | memoryview = b"",
+        transfers: bytes = b"",
         wait_s: float | None = OUTCOME_WAIT_S,
     ) -> Applied:
         """Propose and wait; wait_s None = until the engine knows. Raises NotAppliedError, QueueFullError or
         UnknownOutcomeError."""
         future: asyncio.Future[Applied] = self._loop.create_future()
         command_bytes = sum(command.ByteSize() + 8 for command in commands)
-        item = _Item(commands, command_bytes, payments, transfers, future, time.perf_counter())
-        n_transfers, n_commands = item.transfer_count, len(commands)
+        n_commands, n_transfers = len(commands), len(transfers) // TRANSFER.itemsize
+        n_payments = len(payments) // PAYMENT.itemsize
+        item = _Item(commands, command_bytes, payments, transfers, future, time.perf_counter(), n_payments, n_transfers)
         if (
             self._queued_transfers + n_transfers > QUEUED_TRANSFERS_MAX
             or self._queued_commands + n_commands > QUEUED_COMMANDS_MAX
@@ -145,17 +152,29 @@ class Admission:
             limit.cancel()
 
     def _wake(self) -> None:
-        # One turn of the loop later, so that calls which arrived together share an entry.
-        if not self._pump_is_due and self._waiting and self._in_flight < ENTRIES_IN_FLIGHT_MAX:
-            self._pump_is_due = True
-            self._loop.call_soon(self._pump)
+        if self._pump_is_due or not self._waiting or not self._has_turn():
+            return
+        self._pump_is_due = True
+        if self._waits_for_a_crowd():
+            self._loop.call_later(LINGER_S, self._pump)
+        else:
+            self._loop.call_soon(self._pump)  # a turn of the loop later: calls that arrived together share an entry
 
     def _pump(self) -> None:
         self._pump_is_due = False
-        while self._waiting and self._in_flight < ENTRIES_IN_FLIGHT_MAX:
+        while self._waiting and self._has_turn():
             items = self._gather()
             if items:
                 self._propose(items)
+
+    def _has_turn(self) -> bool:
+        if self.queue_length > SMALL_ENTRY_MAX:
+            return self._in_flight < ENTRIES_IN_FLIGHT_MAX
+        return self._in_flight < (1 if self._waits_for_a_crowd() else SMALL_ENTRIES_IN_FLIGHT_MAX)
+
+    def _waits_for_a_crowd(self) -> bool:
+        """Few wait, but many shared the last entry: those are still about to come again."""
+        return self._callers >= CROWD_MIN and self.queue_length <= TINY_ENTRY_MAX
 
     def _gather(self) -> list[_Item]:
         """The longest prefix of the queue that fits one entry; what its caller has given up is left out."""
@@ -198,6 +217,7 @@ class Admission:
             self._metrics.stage_admit.observe(proposed_at - item.admitted_at)
         self._metrics.batch_transfers.observe(len(transfers) // TRANSFER.itemsize)
         self._in_flight += 1
+        self._callers = len(items)
 
         def on_engine_thread(outcome: ProposalOutcome) -> None:
             self._loop.call_soon_threadsafe(self._settle, items, outcome, proposed_at)

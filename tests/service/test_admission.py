@@ -10,9 +10,17 @@ from prometheus_client import CollectorRegistry
 
 from node.consensus.contract import ProposalStatus
 from node.ledger.records import PAYMENT, TRANSFER, TransferFlag
+from node.service import admission as admission_module
 from node.service.admission import Admission, Applied
 from node.service.errors import NotAppliedError, QueueFullError, UnknownOutcomeError
-from node.service.limits import ENTRIES_IN_FLIGHT_MAX, QUEUED_TRANSFERS_MAX
+from node.service.limits import (
+    CROWD_MIN,
+    ENTRIES_IN_FLIGHT_MAX,
+    QUEUED_TRANSFERS_MAX,
+    SMALL_ENTRIES_IN_FLIGHT_MAX,
+    SMALL_ENTRY_MAX,
+    TINY_ENTRY_MAX,
+)
 from node.service.metrics import NodeMetrics
 from tests.service.hand_driven import HandDriven
 
@@ -68,19 +76,57 @@ async def test_an_open_chain_never_swallows_the_next_callers_transfers(
     await asyncio.gather(*calls)
 
 
-async def test_entries_are_pipelined_and_the_rest_gathers(engine: HandDriven, admission: Admission) -> None:
+@pytest.mark.parametrize(
+    ("transfers", "in_flight_max"), [(1, SMALL_ENTRIES_IN_FLIGHT_MAX), (SMALL_ENTRY_MAX + 1, ENTRIES_IN_FLIGHT_MAX)]
+)
+async def test_entries_are_pipelined_and_the_rest_gathers(
+    engine: HandDriven, admission: Admission, transfers: int, in_flight_max: int
+) -> None:
     calls = []
-    for n in range(ENTRIES_IN_FLIGHT_MAX + 3):
-        calls.append(asyncio.ensure_future(admission.submit(transfers=packed(n))))
+    for n in range(in_flight_max + 3):
+        calls.append(asyncio.ensure_future(admission.submit(transfers=packed(*[n] * transfers))))
         await settle()
-    assert len(engine.proposals) == ENTRIES_IN_FLIGHT_MAX
+    assert len(engine.proposals) == in_flight_max
     engine.apply()
     await settle()
-    gathered = engine.proposals[-1][0].transfers["reference"].tolist()
-    assert gathered == [ENTRIES_IN_FLIGHT_MAX, ENTRIES_IN_FLIGHT_MAX + 1, ENTRIES_IN_FLIGHT_MAX + 2]
+    gathered = engine.proposals[-1][0].transfers["reference"][::transfers].tolist()
+    assert gathered == [in_flight_max, in_flight_max + 1, in_flight_max + 2]
     while engine.proposals:
         engine.apply()
+        await settle()
     await asyncio.gather(*calls)
+
+
+async def test_few_callers_of_a_crowd_wait_for_the_rest_of_it(
+    engine: HandDriven, admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission_module, "LINGER_S", 3_600)
+    crowd = [asyncio.ensure_future(admission.submit(transfers=packed(n))) for n in range(CROWD_MIN)]
+    await settle()
+    first = asyncio.ensure_future(admission.submit(transfers=packed(100)))
+    await settle()
+    assert len(engine.proposals) == 1, "a round of its own, while one is on its way"
+    rest = asyncio.ensure_future(admission.submit(transfers=packed(*range(101, 101 + TINY_ENTRY_MAX))))
+    await settle()
+    assert len(engine.proposals) == 2, "all of them are worth a round"
+    engine.apply()
+    engine.apply()
+    await asyncio.gather(*crowd, first, rest)
+
+
+async def test_a_crowd_that_does_not_come_again_is_waited_for_only_a_moment(
+    engine: HandDriven, admission: Admission
+) -> None:
+    crowd = [asyncio.ensure_future(admission.submit(transfers=packed(n))) for n in range(CROWD_MIN)]
+    await settle()
+    engine.apply()
+    await asyncio.gather(*crowd)
+    alone = asyncio.ensure_future(admission.submit(transfers=packed(100)))
+    async with asyncio.timeout(30):
+        while not engine.proposals:
+            await asyncio.sleep(0)
+    engine.apply()
+    await alone
 
 
 async def test_first_leg_offsets_move_with_the_transfers(engine: HandDriven, admission: Admission) -> None:
