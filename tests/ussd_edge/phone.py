@@ -11,12 +11,13 @@ from ussd_edge.catalogues import load_words
 from ussd_edge.gateways import africastalking
 from ussd_edge.gateways.seam import Phase, Showing, Step
 from ussd_edge.menu.asks import Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order, Screen
+from ussd_edge.menu.journeys import HOME as MENU
 from ussd_edge.menu.session import converse
 from ussd_edge.menu.texts import ENGLISH, Words
 
 OWN_NUMBER = "254712000001"
 PIN = "2468"
-HOME, BACK = ENGLISH.home[0], ENGLISH.back
+HOME, BACK = MENU.pages(ENGLISH)[0], ENGLISH.back
 _KENYA = load_tariffs().dated[0]
 _NAMES = {
     (Kind.SEND_MONEY, "0712000002"): "Otieno",

@@ -16,6 +16,8 @@ from tests.ussd_edge.phone import HOME, SmallLedger, screen
 from tests.ussd_edge.wires import WIRES, AfricasTalking, Arkesel, Hubtel
 from ussd_edge.catalogues import load_words
 from ussd_edge.menu.asks import Answer, AskQuote, Kind, Order
+from ussd_edge.menu.journeys import HOME as MENU
+from ussd_edge.menu.journeys import Menu
 from ussd_edge.menu.texts import ENGLISH, LANGUAGES, Words
 from ussd_edge.septets import fits, to_gsm
 
@@ -73,6 +75,10 @@ ORDERS = [
 ]  # fmt: skip
 
 
+def menus(menu: Menu) -> list[Menu]:
+    return [menu, *(below for item in menu.items if isinstance(item, Menu) for below in menus(item))]
+
+
 @pytest.mark.parametrize("language", list(LANGUAGES))
 def test_the_fullest_screens_fit_whole(language: str) -> None:
     words = WORDS_OF[language]
@@ -84,7 +90,7 @@ def test_the_fullest_screens_fit_whole(language: str) -> None:
     for text in (complaint + words.wrong_pin(1), complaint + words.wrong_pin(2), words.balance(answer), words.resume):
         assert fits(text), text
     not_a_choice = words.complaint("Choose a number from the list.")
-    for pages in (words.home, words.airtime, words.languages):
+    for pages in (*(menu.pages(words) for menu in menus(MENU)), words.languages):
         assert all(fits(not_a_choice + page) for page in pages)
 
 
@@ -131,9 +137,9 @@ async def edge(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.__name__)
 async def test_a_phone_keeps_its_language(wire: type[AfricasTalking], edge: httpx.AsyncClient) -> None:
-    assert (await wire().journey(edge, "6", "2")).text == WORDS_OF["sw"].home[0]
+    assert (await wire().journey(edge, "6", "2")).text == MENU.pages(WORDS_OF["sw"])[0]
     for other in (wire(session="s2"), Arkesel(session="s3"), Hubtel(session="s4")):
-        assert (await other.dial(edge)).text == WORDS_OF["sw"].home[0]
+        assert (await other.dial(edge)).text == MENU.pages(WORDS_OF["sw"])[0]
     assert (await wire(session="s5", msisdn="254712000009").dial(edge)).text == HOME
     assert (
         "Tuma KES 500.00 kwa Otieno? Ada KES 7.00."
@@ -159,6 +165,6 @@ async def test_the_operator_says_which_language_is_the_first(tmp_path: Path) -> 
         running_edge(tmp_path, node, default_language="fr") as (_, client),
     ):
         assert isinstance(node, Node)
-        assert (await AfricasTalking().dial(client)).text == WORDS_OF["fr"].home[0]
+        assert (await AfricasTalking().dial(client)).text == MENU.pages(WORDS_OF["fr"])[0]
         assert "déjà" not in (await Arkesel().type(client, "1")).text
         assert (await Arkesel().type(client, "1")).text.startswith("La session est finie.")

@@ -21,11 +21,7 @@ def N_(text: str) -> str:  # noqa: N802
     return text
 
 
-HOME_ITEMS = (
-    N_("Send money"), N_("Pay till"), N_("Pay bill"), N_("Buy airtime"), N_("Check balance"), N_("Language"),
-)  # fmt: skip
-AIRTIME_ITEMS = (N_("My number"), N_("Other number"))
-AIRTIME, CHOOSE_LANGUAGE = N_("Airtime for"), N_("Choose a language")
+CHOOSE_LANGUAGE = N_("Choose a language")
 NUMBER, TILL, PAYBILL = N_("Enter phone number"), N_("Enter till number"), N_("Enter business number")
 REFERENCE, AMOUNT, PIN = N_("Enter account number"), N_("Enter amount in KES"), N_("Enter PIN")
 BACK, HOME, EXIT, MORE = N_("Back"), N_("Home"), N_("Exit"), N_("More")  # no N_ is found within an f-string
@@ -108,6 +104,7 @@ class Words:
         self._translate = translate
         self._plural = plural
         self._known: dict[str, str] = {}  # grows to the sentences above, no further
+        self._menus: dict[str, list[str]] = {}  # by title
 
     def __call__(self, text: str) -> str:
         known = self._known.get(text)
@@ -124,13 +121,13 @@ class Words:
     def back(self) -> str:
         return f"\n0 {self(BACK)}\n00 {self(HOME)}"
 
-    @cached_property
-    def home(self) -> list[str]:
-        return self._list("Kibubu", [self(item) for item in HOME_ITEMS], f"\n0 {self(EXIT)}")
-
-    @cached_property
-    def airtime(self) -> list[str]:
-        return self._list(self(AIRTIME), [self(item) for item in AIRTIME_ITEMS], self.back)
+    def menu(self, title: str, items: tuple[str, ...], *, is_home: bool = False) -> list[str]:
+        """Its pages; kept, since every session begins with one."""
+        known = self._menus.get(title)
+        if known is None:
+            footer = f"\n0 {self(EXIT)}" if is_home else self.back
+            known = self._menus[title] = self._list(self(title), [self(item) for item in items], footer)
+        return known
 
     @cached_property
     def languages(self) -> list[str]:

@@ -13,7 +13,8 @@ from ussd_edge.catalogues import load_words
 from ussd_edge.limits import INPUT_CHARACTERS_MAX, INPUTS_MAX
 from ussd_edge.menu import texts
 from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order
-from ussd_edge.menu.session import SPENT_PIN, amount_minor_of, dialled_inputs
+from ussd_edge.menu.journeys import HOME, amount_minor_of
+from ussd_edge.menu.session import SPENT_PIN, dialled_inputs
 
 JOURNEYS = {
     "send": ["1", "0712000002", "500", PIN],
@@ -278,7 +279,7 @@ def assert_fits(inputs: list[str], answers: list[Answer], language: str = "en") 
     words = WORDS_OF[shown.language]
     assert septets.length(shown.fitted) <= septets.SCREEN_SEPTETS_MAX
     assert shown.fitted == shown.text
-    if not shown.ends and not any(shown.text.endswith(page) for page in words.home):
+    if not shown.ends and not any(shown.text.endswith(page) for page in HOME.pages(words)):
         assert shown.text.endswith(words.back)
     assert len(asks) <= len(inputs) + 1
     for ask in asks:

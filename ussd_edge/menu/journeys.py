@@ -1,0 +1,148 @@
+"""What can be done on the phone: a tree of menus, at its leaves journeys, each a few fields and then the PIN."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ussd_edge.menu import texts
+from ussd_edge.menu.asks import Kind, Order
+from ussd_edge.menu.texts import LANGUAGES, N_, Words
+
+_AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,2}))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One thing that is asked for: `shown` tells its pages, all but a list has one."""
+
+    shown: Callable[[Words], list[str]]
+    accepts: Callable[[str], bool]
+    complaint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """`order` makes what is to be paid out of the fields and the caller's own number; None = a balance check."""
+
+    item: str
+    fields: tuple[Field, ...]
+    order: Callable[[Sequence[str], str], Order] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageChoice:
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class Menu:
+    """`title` heads its page, `item` is its line in the menu above."""
+
+    item: str
+    title: str
+    items: tuple[Menu | Journey | LanguageChoice, ...]
+
+    def pages(self, words: Words) -> list[str]:
+        return words.menu(self.title, tuple(one.item for one in self.items), is_home=not self.item)
+
+    def field(self) -> Field:
+        return Field(self.pages, self.has, texts.NOT_A_CHOICE)
+
+    def has(self, text: str) -> bool:
+        return text in _NUMBERS[: len(self.items)]
+
+    def chosen(self, text: str) -> Menu | Journey | LanguageChoice:
+        return self.items[int(text) - 1]
+
+
+_NUMBERS = tuple(str(number) for number in range(1, 21))  # no digit of another script, no zero in front
+
+
+def amount_minor_of(text: str) -> int:
+    """0 = not an amount."""
+    found = _AMOUNT.fullmatch(text)
+    return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0")) if found else 0
+
+
+def _asked(prompt: str) -> Callable[[Words], list[str]]:
+    return lambda words: [words.asking(prompt)]
+
+
+def _matches(pattern: str) -> Callable[[str], bool]:
+    compiled = re.compile(pattern, re.ASCII)
+    return lambda text: compiled.fullmatch(text) is not None
+
+
+_NUMBER = Field(_asked(texts.NUMBER), _matches(r"\+?[0-9]{9,15}"), texts.NOT_A_NUMBER)
+_TILL = Field(_asked(texts.TILL), _matches(r"[0-9]{5,7}"), texts.NOT_A_TILL)
+_PAYBILL = Field(_asked(texts.PAYBILL), _matches(r"[0-9]{5,7}"), texts.NOT_A_PAYBILL)
+_REFERENCE = Field(_asked(texts.REFERENCE), _matches(r"[0-9A-Za-z #/._-]{1,20}"), texts.NOT_A_REFERENCE)
+_AMOUNT_FIELD = Field(_asked(texts.AMOUNT), lambda text: amount_minor_of(text) > 0, texts.NOT_AN_AMOUNT)
+LANGUAGE = Field(lambda words: words.languages, _matches(rf"[1-{len(LANGUAGES)}]"), texts.NOT_A_CHOICE)
+PIN = Field(_asked(texts.PIN), _matches(r"[0-9]{4}"), texts.NOT_A_PIN)
+
+
+def _payee_and_amount(kind: Kind) -> Callable[[Sequence[str], str], Order]:
+    return lambda given, _: Order(kind, given[0].lstrip("+"), amount_minor_of(given[1]))
+
+
+def _bill(given: Sequence[str], _: str) -> Order:
+    return Order(Kind.PAY_BILL, given[0], amount_minor_of(given[2]), given[1])
+
+
+def _own_airtime(given: Sequence[str], own_number: str) -> Order:
+    return Order(Kind.BUY_AIRTIME, own_number, amount_minor_of(given[0]))
+
+
+_AIRTIME = Menu(
+    N_("Buy airtime"),
+    N_("Airtime for"),
+    (
+        Journey(N_("My number"), (_AMOUNT_FIELD,), _own_airtime),
+        Journey(N_("Other number"), (_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.BUY_AIRTIME)),
+    ),
+)
+HOME = Menu(
+    "",
+    "Kibubu",
+    (
+        Journey(N_("Send money"), (_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.SEND_MONEY)),
+        Journey(N_("Pay till"), (_TILL, _AMOUNT_FIELD), _payee_and_amount(Kind.PAY_TILL)),
+        Journey(N_("Pay bill"), (_PAYBILL, _REFERENCE, _AMOUNT_FIELD), _bill),
+        _AIRTIME,
+        Journey(N_("Check balance"), (), None),
+        LanguageChoice(N_("Language")),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where accepted inputs lead: what is asked next and, once only the PIN is missing, what it is for."""
+
+    field: Field
+    journey: Journey | None = None
+    given: tuple[str, ...] = ()  # the journey's fields
+
+    def order(self, own_number: str) -> Order | None:
+        """None = nothing to pay, or not all of it is known yet."""
+        if self.field is not PIN or self.journey is None or self.journey.order is None:
+            return None
+        return self.journey.order(self.given, own_number)
+
+
+def place_of(accepted: Sequence[str]) -> Place:
+    node: Menu | Journey | LanguageChoice = HOME
+    for at, text in enumerate(accepted):
+        if not isinstance(node, Menu):
+            break
+        node = node.chosen(text)
+        depth = at + 1
+    if isinstance(node, Menu):
+        return Place(node.field())
+    if isinstance(node, LanguageChoice):
+        return Place(LANGUAGE)
+    given = tuple(accepted[depth:])
+    return Place(node.fields[len(given)] if len(given) < len(node.fields) else PIN, node, given)
