@@ -37,6 +37,7 @@ class DemoAccount:
     flags: int = DEBITS_MUST_NOT_EXCEED_CREDITS
     pin: str = ""
     opening_minor: int = 0
+    phone: str = ""  # from which an agent or a business dials
 
 
 SYSTEM_ACCOUNTS = (
@@ -52,12 +53,20 @@ CUSTOMERS = tuple(
     for name, msisdn in (("Wanjiku", "254712000001"), ("Otieno", "254712000002"), ("Achieng", "254712000003"))
 )
 MERCHANTS = (
-    DemoAccount("Mama Mboga", "till", "123456", AccountKind.TILL, pin=DEMO_PIN),
-    DemoAccount("Kibubu Power", "paybill", "888880", AccountKind.PAYBILL, pin=DEMO_PIN),
+    DemoAccount("Mama Mboga", "till", "123456", AccountKind.TILL, pin=DEMO_PIN, phone="254712000201"),
+    DemoAccount("Kibubu Power", "paybill", "888880", AccountKind.PAYBILL, pin=DEMO_PIN, phone="254712000202"),
 )
-AGENTS = (
-    DemoAccount("Duka la Juma", "agent", "20001", AccountKind.AGENT, pin=DEMO_PIN, opening_minor=FLOAT_MINOR),
-    DemoAccount("Kioski cha Amina", "agent", "20002", AccountKind.AGENT, pin=DEMO_PIN, opening_minor=FLOAT_MINOR),
+AGENTS = tuple(
+    DemoAccount(
+        name,
+        "agent",
+        number,
+        AccountKind.AGENT,
+        pin=DEMO_PIN,
+        opening_minor=FLOAT_MINOR,
+        phone=f"2547120001{number[-2:]}",
+    )
+    for name, number in (("Duka la Juma", "20001"), ("Kioski cha Amina", "20002"))
 )
 
 
@@ -88,9 +97,14 @@ def _new_account(account: DemoAccount) -> ledger_pb2.NewAccount:
         kind=int(account.kind),
         flags=account.flags,
         name=account.name,
-        handles=[ledger_pb2.Handle(key=account.key, value=account.value)],
+        handles=[ledger_pb2.Handle(key=key, value=value) for key, value in _handles(account)],
         pin=account.pin,
     )
+
+
+def _handles(account: DemoAccount) -> list[tuple[str, str]]:
+    own = [(account.key, account.value)]
+    return [*own, ("msisdn", account.phone)] if account.phone else own
 
 
 def _set_missing_pins(caller: Caller, accounts: list[DemoAccount], numbers: dict[str, int]) -> None:

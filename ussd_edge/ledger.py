@@ -7,7 +7,7 @@ import hashlib
 from kibubu.payments.v1 import payments_pb2
 
 from kibubu_client import Client, InvalidRequestError, NotAppliedError, UnknownOutcomeError
-from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Order
+from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Order, Recent
 
 
 def step_id(gateway: str, session_id: str, msisdn: str, step: int, what: str) -> bytes:
@@ -74,6 +74,7 @@ class LedgerAnswers:
             msisdn=self._msisdn,
             currency=self._currency,
             pin=ask.pin,
+            recent_max=ask.recent,
         )
         found = await self._client.check_balance(request)
         return Answer(
@@ -81,4 +82,5 @@ class LedgerAnswers:
             balance_minor=found.balance_minor,
             available_minor=found.available_minor,
             tries_left=found.pin_tries_left,
+            recent=tuple(Recent(one.timestamp_ns, one.amount_minor, one.other_name) for one in found.recent),
         )

@@ -30,6 +30,7 @@ from node.service.payment_past import PaymentPast, reference_as_id
 from node.service.payment_reversals import PaymentReversals
 from node.service.payment_rules import PaymentRules
 from node.service.payment_vouchers import PaymentVouchers
+from node.service.recent import recent_payments
 from node.storage.ledger_store import LedgerStore, StoredPayment
 
 _ENDS = {
@@ -149,6 +150,9 @@ class PaymentBook:
     def language_of(self, account: int) -> str:
         profile = self._store.profile(account) if account else None
         return profile.language if profile is not None else ""
+
+    def recent(self, account: int, count: int) -> list[payments_pb2.RecentPayment]:
+        return recent_payments(self._store, self.parties, account, count) if count else []
 
     def listed(self, lists: Sequence[Listed]) -> dict[int, list[Listed]]:
         return self.parties.listed(lists)

@@ -16,7 +16,7 @@ from node.service.admission import Admission
 from node.service.codec import id_from_bytes
 from node.service.errors import InvalidRequestError, ServiceError
 from node.service.guard import Guard
-from node.service.limits import PAYMENTS_IN_CALL_MAX
+from node.service.limits import PAYMENTS_IN_CALL_MAX, RECENT_PAYMENTS_MAX
 from node.service.payment_book import PaymentBook
 from node.service.payment_desk import PaymentDesk
 from node.service.payment_drafts import Draft
@@ -137,6 +137,9 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
                 response.balance_minor = int(row[Column.CREDITS_POSTED] - row[Column.DEBITS_POSTED])
                 response.available_minor = response.balance_minor - int(row[Column.DEBITS_PENDING])
                 response.name = self._book.name_of(draft.payer_account)
+                response.recent.extend(
+                    self._book.recent(draft.payer_account, min(request.recent_max, RECENT_PAYMENTS_MAX))
+                )
             return response
 
     async def SetLanguage(  # noqa: N802

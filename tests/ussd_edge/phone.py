@@ -10,7 +10,7 @@ from node.payments.tariffs import load_tariffs
 from ussd_edge.catalogues import load_words
 from ussd_edge.gateways import africastalking
 from ussd_edge.gateways.seam import Phase, Showing, Step
-from ussd_edge.menu.asks import Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order, Screen
+from ussd_edge.menu.asks import Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order, Recent, Screen
 from ussd_edge.menu.journeys import HOME as MENU
 from ussd_edge.menu.session import converse
 from ussd_edge.menu.texts import ENGLISH, Words
@@ -26,6 +26,10 @@ _NAMES = {
     (Kind.PAY_BILL, "888880"): "Kibubu Power",
     (Kind.BUY_AIRTIME, "0712000003"): "254712000003",
     (Kind.BUY_AIRTIME, OWN_NUMBER): OWN_NUMBER,
+    (Kind.CASH_OUT, "20001"): "Duka la Juma",
+    (Kind.CASH_IN, "0712000002"): "Otieno",
+    (Kind.AGENT_FLOAT, "20002"): "Kioski cha Amina",
+    (Kind.MERCHANT_PAYOUT, "0712000002"): "Otieno",
 }
 
 
@@ -61,7 +65,8 @@ class SmallLedger:
             left = 3 - self.wrong_tries
             return Answer("pin_wrong" if left else "pin_wrong_and_now_locked", tries_left=left)
         if isinstance(ask, AskBalance):
-            return Answer("ok", balance_minor=self.balance_minor, available_minor=self.balance_minor)
+            recent = (Recent(1_795_600_000_000_000_000, -50_700, "Otieno"),) if ask.recent else ()
+            return Answer("ok", balance_minor=self.balance_minor, available_minor=self.balance_minor, recent=recent)
         quote = self._quote(ask.order)
         if quote.status != "ok":
             return quote

@@ -15,6 +15,11 @@ class Kind(IntEnum):
     PAY_TILL = 2
     PAY_BILL = 3
     BUY_AIRTIME = 4
+    SEND_TO_UNREGISTERED = 6
+    CASH_IN = 7
+    CASH_OUT = 8
+    AGENT_FLOAT = 9
+    MERCHANT_PAYOUT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,23 @@ class AskPay:
 
 @dataclass(frozen=True, slots=True)
 class AskBalance:
+    """`recent`: how many of the last payments are wanted, too."""
+
     pin: str
     step: int
+    recent: int = 0
 
 
 Ask = AskQuote | AskPay | AskBalance
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """A payment that was: below zero, it went out."""
+
+    timestamp_ns: int
+    amount_minor: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,7 @@ class Answer:
     available_minor: int = 0
     tries_left: int = 0
     receipt: str = ""
+    recent: tuple[Recent, ...] = ()
 
 
 UNKNOWN, NOT_APPLIED = "unknown", "not_applied"

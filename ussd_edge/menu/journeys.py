@@ -10,6 +10,7 @@ from ussd_edge.menu import texts
 from ussd_edge.menu.asks import Kind, Order
 from ussd_edge.menu.texts import LANGUAGES, N_, Words
 
+STATEMENT_LINES = 5
 _AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,2}))?", re.ASCII)
 
 
@@ -24,11 +25,13 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """`order` makes what is to be paid out of the fields and the caller's own number; None = a balance check."""
+    """`order` makes what is to be paid out of the fields and the caller's own number; None = a balance check, with so
+    many of the last payments as `recent` says."""
 
     item: str
     fields: tuple[Field, ...]
     order: Callable[[Sequence[str], str], Order] | None
+    recent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def _matches(pattern: str) -> Callable[[str], bool]:
 _NUMBER = Field(_asked(texts.NUMBER), _matches(r"\+?[0-9]{9,15}"), texts.NOT_A_NUMBER)
 _TILL = Field(_asked(texts.TILL), _matches(r"[0-9]{5,7}"), texts.NOT_A_TILL)
 _PAYBILL = Field(_asked(texts.PAYBILL), _matches(r"[0-9]{5,7}"), texts.NOT_A_PAYBILL)
+_AGENT_NUMBER = Field(_asked(texts.AGENT_NUMBER), _matches(r"[0-9]{4,7}"), texts.NOT_AN_AGENT)
 _REFERENCE = Field(_asked(texts.REFERENCE), _matches(r"[0-9A-Za-z #/._-]{1,20}"), texts.NOT_A_REFERENCE)
 _AMOUNT_FIELD = Field(_asked(texts.AMOUNT), lambda text: amount_minor_of(text) > 0, texts.NOT_AN_AMOUNT)
 LANGUAGE = Field(lambda words: words.languages, _matches(rf"[1-{len(LANGUAGES)}]"), texts.NOT_A_CHOICE)
@@ -104,6 +108,24 @@ _AIRTIME = Menu(
         Journey(N_("Other number"), (_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.BUY_AIRTIME)),
     ),
 )
+_ACCOUNT = Menu(
+    N_("My account"),
+    N_("My account"),
+    (Journey(N_("Last payments"), (), None, recent=STATEMENT_LINES),),
+)
+_AGENT = Menu(
+    N_("Agent"),
+    N_("Agent services"),
+    (
+        Journey(N_("Deposit cash"), (_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.CASH_IN)),
+        Journey(N_("Float to agent"), (_AGENT_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.AGENT_FLOAT)),
+    ),
+)
+_BUSINESS = Menu(
+    N_("Business"),
+    N_("Business services"),
+    (Journey(N_("Pay a customer"), (_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.MERCHANT_PAYOUT)),),
+)
 HOME = Menu(
     "",
     "Kibubu",
@@ -114,6 +136,10 @@ HOME = Menu(
         _AIRTIME,
         Journey(N_("Check balance"), (), None),
         LanguageChoice(N_("Language")),
+        Journey(N_("Withdraw cash"), (_AGENT_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.CASH_OUT)),
+        _ACCOUNT,
+        _AGENT,
+        _BUSINESS,
     ),
 )
 
@@ -125,6 +151,10 @@ class Place:
     field: Field
     journey: Journey | None = None
     given: tuple[str, ...] = ()  # the journey's fields
+
+    @property
+    def recent(self) -> int:
+        return self.journey.recent if self.journey is not None else 0
 
     def order(self, own_number: str) -> Order | None:
         """None = nothing to pay, or not all of it is known yet."""

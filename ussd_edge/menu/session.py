@@ -104,8 +104,9 @@ def _fold(inputs: Sequence[str], at: _Folding, words_of: Mapping[str, Words]) ->
 
 
 def _ask(at: _Folding, pin: str, step: int) -> Ask:
-    order = place_of(at.accepted).order(at.own_number)
-    return AskBalance(pin, step) if order is None else AskPay(order, pin, step)
+    place = place_of(at.accepted)
+    order = place.order(at.own_number)
+    return AskBalance(pin, step, place.recent) if order is None else AskPay(order, pin, step)
 
 
 def _screen(at: _Folding, words: Words) -> Conversation:
@@ -123,7 +124,10 @@ def _screen(at: _Folding, words: Words) -> Conversation:
 
 
 def _ending(at: _Folding, answer: Answer, words: Words) -> Screen:
-    order = place_of(at.accepted).order(at.own_number)
+    place = place_of(at.accepted)
+    order = place.order(at.own_number)
     if answer.status != "ok":
         return Screen(words.refused(answer.status, order), ends=True, outcome=answer.status)
-    return Screen(words.balance(answer) if order is None else words.done(order, answer), ends=True, outcome="ok")
+    if order is not None:
+        return Screen(words.done(order, answer), ends=True, outcome="ok")
+    return Screen(words.statement(answer) if place.recent else words.balance(answer), ends=True, outcome="ok")

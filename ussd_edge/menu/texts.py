@@ -4,13 +4,16 @@ septets and a name may take 24 of them."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 
 from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Kind, Order
 from ussd_edge.menu.paging import pages
-from ussd_edge.septets import length, shortened, to_gsm
+from ussd_edge.septets import SCREEN_SEPTETS_MAX, length, shortened, to_gsm
 
 NAME_SEPTETS_MAX = 24
+RECENT_NAME_SEPTETS_MAX = 10  # so five payments of millions fit one screen
+LOCAL_TIME = timezone(timedelta(hours=3))  # of KES, as the tariffs have it
 LANGUAGES = {  # each by its own name, in the order of the menu
     "en": "English", "sw": "Kiswahili", "fr": "Français", "ha": "Hausa", "yo": "Yorùbá", "pt": "Português",
 }  # fmt: skip
@@ -23,11 +26,13 @@ def N_(text: str) -> str:  # noqa: N802
 
 CHOOSE_LANGUAGE = N_("Choose a language")
 NUMBER, TILL, PAYBILL = N_("Enter phone number"), N_("Enter till number"), N_("Enter business number")
+AGENT_NUMBER, NOT_AN_AGENT = N_("Enter agent number"), N_("An agent number has 4 to 7 digits.")
 REFERENCE, AMOUNT, PIN = N_("Enter account number"), N_("Enter amount in KES"), N_("Enter PIN")
 BACK, HOME, EXIT, MORE = N_("Back"), N_("Home"), N_("Exit"), N_("More")  # no N_ is found within an f-string
 FEE_QUOTED, NO_FEE, FEE_PAID = N_("Fee KES {fee}."), N_("No fee."), N_("Fee {fee}.")
 BALANCE_AFTER = N_("Balance {balance}.")
 BALANCE, RESERVED = N_("Your balance is KES {balance}."), N_("Reserved KES {amount}.")
+NO_PAYMENTS = N_("There were no payments yet.")
 GOODBYE = N_("Thank you for using Kibubu.")
 TOO_LONG = N_("That was too long. Please dial again.")
 LOST = N_("The session is over. Nothing was paid. Please dial again.")
@@ -50,18 +55,30 @@ _DONE = {
     Kind.PAY_TILL: N_("Paid KES {amount} to {name}."),
     Kind.PAY_BILL: N_("Paid KES {amount} to {name} for {reference}."),
     Kind.BUY_AIRTIME: N_("Airtime KES {amount} for {name}."),
+    Kind.CASH_OUT: N_("Take KES {amount} in cash from {name}."),
+    Kind.CASH_IN: N_("Deposited KES {amount} for {name}."),
+    Kind.AGENT_FLOAT: N_("Float KES {amount} sent to {name}."),
+    Kind.MERCHANT_PAYOUT: N_("Paid KES {amount} to {name}."),
 }
 _CONFIRM = {
     Kind.SEND_MONEY: N_("Send KES {amount} to {name}?"),
     Kind.PAY_TILL: N_("Pay KES {amount} to {name}?"),
     Kind.PAY_BILL: N_("Pay KES {amount} to {name} for {reference}?"),
     Kind.BUY_AIRTIME: N_("Buy airtime of KES {amount} for {name}?"),
+    Kind.CASH_OUT: N_("Withdraw KES {amount} from {name}?"),
+    Kind.CASH_IN: N_("Did you get KES {amount} in cash from {name}?"),
+    Kind.AGENT_FLOAT: N_("Send float of KES {amount} to {name}?"),
+    Kind.MERCHANT_PAYOUT: N_("Pay KES {amount} to {name}?"),
 }
 _NOBODY = {
     Kind.SEND_MONEY: N_("No customer has this number."),
     Kind.PAY_TILL: N_("No business has this till."),
     Kind.PAY_BILL: N_("No business has this number."),
     Kind.BUY_AIRTIME: N_("Airtime cannot be bought for this number."),
+    Kind.CASH_OUT: N_("No agent has this number."),
+    Kind.CASH_IN: N_("No customer has this number."),
+    Kind.AGENT_FLOAT: N_("No agent has this number."),
+    Kind.MERCHANT_PAYOUT: N_("No customer has this number."),
 }
 _REFUSED = {
     UNKNOWN: N_("We do not know yet if it went through. Do NOT pay again now; check your balance in a few minutes."),
@@ -78,6 +95,9 @@ _REFUSED = {
     "pin_locked": N_("Your PIN is locked. Call customer care."),
     "pin_wrong_and_now_locked": N_("Wrong PIN. Your PIN is now locked. Call customer care."),
     "insufficient_funds": N_("You do not have enough money for this and its fee."),
+    "payer_is_no_agent": N_("Only agents can do this."),
+    "payer_is_no_merchant": N_("Only businesses can do this."),
+    "agent_has_not_enough_float": N_("There is not enough float for this."),
     "refused_by_fraud_check": N_("This payment was stopped for your safety. Call customer care."),
     "held_for_review": N_("Your payment is being checked; the money is reserved. We will tell you."),
 }
@@ -161,6 +181,20 @@ class Words:
         if not reserved_minor:
             return text
         return f"{text} {self(RESERVED).format(amount=money(reserved_minor))}"
+
+    def statement(self, answer: Answer) -> str:
+        """What is left, then the last payments, a line each, as many as fit."""
+        text = self(BALANCE_AFTER).format(balance=money(answer.balance_minor))
+        if not answer.recent:
+            return f"{text}\n{self(NO_PAYMENTS)}"
+        for recent in answer.recent:
+            day = datetime.fromtimestamp(recent.timestamp_ns // 1_000_000_000, LOCAL_TIME)
+            sign, name = "-" if recent.amount_minor < 0 else "+", shortened(recent.name, RECENT_NAME_SEPTETS_MAX)
+            line = f"\n{day:%d/%m} {sign}{money(abs(recent.amount_minor))} {name}".rstrip(" ")
+            if length(text + line) > SCREEN_SEPTETS_MAX:
+                break
+            text += line
+        return text
 
     def refused(self, status: str, order: Order | None) -> str:
         if status == "payee_not_found" and order is not None:

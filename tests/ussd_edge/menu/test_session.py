@@ -12,7 +12,7 @@ from ussd_edge import septets
 from ussd_edge.catalogues import load_words
 from ussd_edge.limits import INPUT_CHARACTERS_MAX, INPUTS_MAX
 from ussd_edge.menu import texts
-from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order
+from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order, Recent
 from ussd_edge.menu.journeys import HOME, amount_minor_of
 from ussd_edge.menu.session import SPENT_PIN, dialled_inputs
 
@@ -23,6 +23,11 @@ JOURNEYS = {
     "airtime": ["4", "1", "50", PIN],
     "airtime for another": ["4", "2", "0712000003", "20", PIN],
     "balance": ["5", PIN],
+    "withdraw": ["7", "20001", "1000", PIN],
+    "last payments": ["8", "1", PIN],
+    "deposit": ["9", "1", "0712000002", "700", PIN],
+    "float": ["9", "2", "20002", "5000", PIN],
+    "pay a customer": ["10", "1", "0712000002", "800", PIN],
 }
 ORDERS = {
     "send": Order(Kind.SEND_MONEY, "0712000002", 50_000),
@@ -30,7 +35,12 @@ ORDERS = {
     "bill": Order(Kind.PAY_BILL, "888880", 120_000, "ACC9"),
     "airtime": Order(Kind.BUY_AIRTIME, OWN_NUMBER, 5_000),
     "airtime for another": Order(Kind.BUY_AIRTIME, "0712000003", 2_000),
+    "withdraw": Order(Kind.CASH_OUT, "20001", 100_000),
+    "deposit": Order(Kind.CASH_IN, "0712000002", 70_000),
+    "float": Order(Kind.AGENT_FLOAT, "20002", 500_000),
+    "pay a customer": Order(Kind.MERCHANT_PAYOUT, "0712000002", 80_000),
 }
+READS = {"balance": 0, "last payments": 5}
 PLACES = [(name, depth) for name, inputs in JOURNEYS.items() for depth in range(len(inputs))]
 
 
@@ -77,7 +87,7 @@ def test_only_the_pin_pays_and_it_pays_what_was_shown(name: str) -> None:
     recorder.asks.clear()
     assert screen(inputs, recorder).ends
     step = len(inputs) - 1
-    expected = AskPay(ORDERS[name], PIN, step) if name in ORDERS else AskBalance(PIN, step)
+    expected = AskPay(ORDERS[name], PIN, step) if name in ORDERS else AskBalance(PIN, step, READS[name])
     assert recorder.asks == [expected]
 
 
@@ -128,7 +138,9 @@ def test_a_path_that_is_kept_holds_no_pin_and_leads_to_the_same_screens(name: st
         (["5", PIN], None),
         (["4", "1", "50", PIN], None),
         (["1", "0712000002", "x", PIN, "2468"], ("1", "0712000002", "x")),  # what follows a mistake is not used
-        (["9", "5", PIN], ("9",)),
+        (["12", "5", PIN], ("12",)),
+        (["9", "1", "0712000002", "700", PIN], None),
+        (["8", "1", PIN], None),
         (["1", "0", "5", PIN], ("1", "0")),
         (["", "1"], ("",)),
     ],
@@ -214,17 +226,50 @@ NASTY_NAMES = st.one_of(
 )
 STATUSES = st.sampled_from([*(status.name.lower() for status in PaymentStatus), UNKNOWN, NOT_APPLIED, "of the future"])
 MONEY = st.one_of(st.just((1 << 63) - 1), st.integers(0, (1 << 63) - 1))
+MOST_MINOR = 9_999_999_999  # of one payment
+RECENT = st.lists(
+    st.builds(Recent, st.integers(0, 4 * 10**18), st.integers(-MOST_MINOR, MOST_MINOR), NASTY_NAMES), max_size=5
+).map(tuple)
 ANSWERS = st.builds(
-    Answer, STATUSES, NASTY_NAMES, st.integers(0, 10**12), MONEY, MONEY, st.integers(0, 3), st.just("8Q4ZK1N0WT")
+    Answer,
+    STATUSES,
+    NASTY_NAMES,
+    st.integers(0, 10**12),
+    MONEY,
+    MONEY,
+    st.integers(0, 3),
+    st.just("8Q4ZK1N0WT"),
+    RECENT,
 )
 OK_ANSWERS = st.builds(
-    Answer, st.just("ok"), NASTY_NAMES, st.integers(0, 10**12), MONEY, MONEY, st.just(3), st.just("8Q4ZK1N0WT")
+    Answer, st.just("ok"), NASTY_NAMES, st.integers(0, 10**12), MONEY, MONEY, st.just(3), st.just("8Q4ZK1N0WT"), RECENT
 )
 WORDS_OF = load_words()
 LANGUAGE = st.sampled_from(list(WORDS_OF))
 INPUTS = st.one_of(
     st.sampled_from(
-        ["1", "2", "3", "4", "5", "6", "0", "00", "98", PIN, "0712000002", "+254712000002", "123456", "8888888", "500"]
+        [
+            "1",
+            "2",
+            "3",
+            "4",
+            "5",
+            "6",
+            "7",
+            "8",
+            "9",
+            "10",
+            "0",
+            "00",
+            "98",
+            PIN,
+            "20001",
+            "0712000002",
+            "+254712000002",
+            "123456",
+            "8888888",
+            "500",
+        ]
     ),
     st.sampled_from(["999999999.99", "A" * 20, "#/._- 9", "123456789012345", "1111", " 1 "]),
     st.text(max_size=70),
@@ -256,6 +301,11 @@ COMPLETE = st.one_of(
     st.tuples(st.just("2"), st.just("1234567"), AMOUNTS),
     st.tuples(st.just("3"), st.just("8888888"), st.sampled_from(["#" * 20, "ACC9"]), AMOUNTS),
     st.tuples(st.just("4"), st.just("2"), st.just("123456789012345"), AMOUNTS),
+    st.tuples(st.just("7"), st.just("2000001"), AMOUNTS),
+    st.tuples(st.just("8"), st.just("1")),
+    st.tuples(st.just("9"), st.just("1"), st.just("123456789012345"), AMOUNTS),
+    st.tuples(st.just("9"), st.just("2"), st.just("2000001"), AMOUNTS),
+    st.tuples(st.just("10"), st.just("1"), st.just("123456789012345"), AMOUNTS),
 )
 
 

@@ -505,11 +505,14 @@ class CheckBalanceRequest(_message.Message):
     MSISDN_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
     PIN_FIELD_NUMBER: _builtins.int
+    RECENT_MAX_FIELD_NUMBER: _builtins.int
     request_id: _builtins.bytes
     """16 bytes: a retry of the same step is not a second PIN try"""
     msisdn: _builtins.str
     currency: _builtins.str
     pin: _builtins.str
+    recent_max: _builtins.int
+    """tell so many of the last payments, too: at most 10"""
     def __init__(
         self,
         *,
@@ -517,14 +520,41 @@ class CheckBalanceRequest(_message.Message):
         msisdn: _builtins.str = ...,
         currency: _builtins.str = ...,
         pin: _builtins.str = ...,
+        recent_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "msisdn", b"msisdn", "pin", b"pin", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "msisdn", b"msisdn", "pin", b"pin", "recent_max", b"recent_max", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckBalanceRequest: _TypeAlias = CheckBalanceRequest  # noqa: Y015
+
+@_typing.final
+class RecentPayment(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMESTAMP_NS_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    OTHER_NAME_FIELD_NUMBER: _builtins.int
+    timestamp_ns: _builtins.int
+    amount_minor: _builtins.int
+    """what came in, or, below zero, went out with its fee"""
+    other_name: _builtins.str
+    def __init__(
+        self,
+        *,
+        timestamp_ns: _builtins.int = ...,
+        amount_minor: _builtins.int = ...,
+        other_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "other_name", b"other_name", "timestamp_ns", b"timestamp_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecentPayment: _TypeAlias = RecentPayment  # noqa: Y015
 
 @_typing.final
 class CheckBalanceResponse(_message.Message):
@@ -537,6 +567,7 @@ class CheckBalanceResponse(_message.Message):
     PIN_TRIES_LEFT_FIELD_NUMBER: _builtins.int
     AS_OF_POSITION_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    RECENT_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """PaymentStatus"""
     status_name: _builtins.str
@@ -545,6 +576,10 @@ class CheckBalanceResponse(_message.Message):
     pin_tries_left: _builtins.int
     as_of_position: _builtins.int
     name: _builtins.str
+    @_builtins.property
+    def recent(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecentPayment]:
+        """newest first"""
+
     def __init__(
         self,
         *,
@@ -555,10 +590,11 @@ class CheckBalanceResponse(_message.Message):
         pin_tries_left: _builtins.int = ...,
         as_of_position: _builtins.int = ...,
         name: _builtins.str = ...,
+        recent: _abc.Iterable[Global___RecentPayment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "available_minor", b"available_minor", "balance_minor", b"balance_minor", "name", b"name", "pin_tries_left", b"pin_tries_left", "status", b"status", "status_name", b"status_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "available_minor", b"available_minor", "balance_minor", b"balance_minor", "name", b"name", "pin_tries_left", b"pin_tries_left", "recent", b"recent", "status", b"status", "status_name", b"status_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
