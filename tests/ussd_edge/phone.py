@@ -17,6 +17,7 @@ from ussd_edge.menu.texts import ENGLISH, Words
 
 OWN_NUMBER = "254712000001"
 PIN = "2468"
+RECEIPT = "UK55F7AQHX"
 HOME, BACK = MENU.pages(ENGLISH)[0], ENGLISH.back
 _KENYA = load_tariffs().dated[0]
 _NAMES = {
@@ -51,6 +52,13 @@ class SmallLedger:
         return self._known[step]
 
     def _quote(self, order: Order) -> Answer:
+        if order.original:
+            amount_minor = order.amount_minor or 50_000
+            return (
+                Answer("ok", "Wanjiku", 0, amount_minor=amount_minor)
+                if order.original == RECEIPT
+                else Answer("original_not_found")
+            )
         name = _NAMES.get((order.kind, order.payee), "")
         fee = _KENYA.fee(PaymentKind(order.kind), order.amount_minor)
         if not name:
@@ -70,6 +78,8 @@ class SmallLedger:
         quote = self._quote(ask.order)
         if quote.status != "ok":
             return quote
+        if ask.order.kind is Kind.REVERSAL:
+            return Answer("reversal_is_reserved")
         total_minor = ask.order.amount_minor + quote.fee_minor
         if total_minor > self.balance_minor:
             return Answer("insufficient_funds")

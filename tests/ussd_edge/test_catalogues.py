@@ -72,6 +72,8 @@ NAME = "Wolfeschlegelsteinhausenbergerdorff"
 ORDERS = [
     Order(Kind.SEND_MONEY, "254712000001234", MOST), Order(Kind.PAY_TILL, "1234567", MOST),
     Order(Kind.PAY_BILL, "8888888", MOST, "W" * 20), Order(Kind.BUY_AIRTIME, "254712000001234", MOST),
+    *(Order(kind, "254712000001234", MOST) for kind in (Kind.CASH_OUT, Kind.CASH_IN, Kind.AGENT_FLOAT)),
+    Order(Kind.MERCHANT_PAYOUT, "254712000001234", MOST), Order(Kind.REFUND, "", MOST, original="UK55F7AQHX"),
 ]  # fmt: skip
 
 
@@ -87,6 +89,7 @@ def test_the_fullest_screens_fit_whole(language: str) -> None:
     for order in ORDERS:
         for text in (complaint + words.confirm(order, answer), words.done(order, answer)):
             assert fits(text), f"{len(text)}: {text}"
+    assert {order.kind for order in ORDERS} | {Kind.REVERSAL} == set(Kind)  # a reversal reads as a refund
     for text in (complaint + words.wrong_pin(1), complaint + words.wrong_pin(2), words.balance(answer), words.resume):
         assert fits(text), text
     not_a_choice = words.complaint("Choose a number from the list.")
@@ -152,10 +155,10 @@ async def test_the_ledger_keeps_the_choice_and_every_edge_reads_it(tmp_path: Pat
         async with running_edge(tmp_path, node) as (_, client):
             await AfricasTalking().journey(client, "6", "3")
             stranger = AfricasTalking(session="s2", msisdn="254712000009")
-            assert (await stranger.journey(client, "6", "2")).text == WORDS_OF["sw"].home[0]
+            assert (await stranger.journey(client, "6", "2")).text == MENU.pages(WORDS_OF["sw"])[0]
         assert node.languages == {"254712000001": "fr"}
         async with running_edge(tmp_path, node) as (_, client):  # with a store that knows nothing
-            assert (await Arkesel().dial(client)).text == WORDS_OF["fr"].home[0]
+            assert (await Arkesel().dial(client)).text == MENU.pages(WORDS_OF["fr"])[0]
             assert (await Arkesel(session="s3", msisdn="254712000009").dial(client)).text == HOME
 
 

@@ -15,21 +15,23 @@ class Kind(IntEnum):
     PAY_TILL = 2
     PAY_BILL = 3
     BUY_AIRTIME = 4
-    SEND_TO_UNREGISTERED = 6
     CASH_IN = 7
     CASH_OUT = 8
     AGENT_FLOAT = 9
     MERCHANT_PAYOUT = 10
+    REVERSAL = 12
+    REFUND = 13
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a person wants to be paid."""
+    """What a person wants to be paid. `original`: the receipt of what is to go back; then no amount = all of it."""
 
     kind: Kind
     payee: str
     amount_minor: int
     reference: str = ""
+    original: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Answer:
     tries_left: int = 0
     receipt: str = ""
     recent: tuple[Recent, ...] = ()
+    amount_minor: int = 0  # where the order names none: what a reversal is of
 
 
 UNKNOWN, NOT_APPLIED = "unknown", "not_applied"

@@ -83,6 +83,7 @@ _TILL = Field(_asked(texts.TILL), _matches(r"[0-9]{5,7}"), texts.NOT_A_TILL)
 _PAYBILL = Field(_asked(texts.PAYBILL), _matches(r"[0-9]{5,7}"), texts.NOT_A_PAYBILL)
 _AGENT_NUMBER = Field(_asked(texts.AGENT_NUMBER), _matches(r"[0-9]{4,7}"), texts.NOT_AN_AGENT)
 _REFERENCE = Field(_asked(texts.REFERENCE), _matches(r"[0-9A-Za-z #/._-]{1,20}"), texts.NOT_A_REFERENCE)
+_RECEIPT = Field(_asked(texts.RECEIPT), _matches(r"[0-9A-Za-z]{10}"), texts.NOT_A_RECEIPT)
 _AMOUNT_FIELD = Field(_asked(texts.AMOUNT), lambda text: amount_minor_of(text) > 0, texts.NOT_AN_AMOUNT)
 LANGUAGE = Field(lambda words: words.languages, _matches(rf"[1-{len(LANGUAGES)}]"), texts.NOT_A_CHOICE)
 PIN = Field(_asked(texts.PIN), _matches(r"[0-9]{4}"), texts.NOT_A_PIN)
@@ -100,6 +101,14 @@ def _own_airtime(given: Sequence[str], own_number: str) -> Order:
     return Order(Kind.BUY_AIRTIME, own_number, amount_minor_of(given[0]))
 
 
+def _reversal(given: Sequence[str], _: str) -> Order:
+    return Order(Kind.REVERSAL, "", 0, original=given[0].upper())
+
+
+def _refund(given: Sequence[str], _: str) -> Order:
+    return Order(Kind.REFUND, "", amount_minor_of(given[1]), original=given[0].upper())
+
+
 _AIRTIME = Menu(
     N_("Buy airtime"),
     N_("Airtime for"),
@@ -111,7 +120,10 @@ _AIRTIME = Menu(
 _ACCOUNT = Menu(
     N_("My account"),
     N_("My account"),
-    (Journey(N_("Last payments"), (), None, recent=STATEMENT_LINES),),
+    (
+        Journey(N_("Last payments"), (), None, recent=STATEMENT_LINES),
+        Journey(N_("Return a payment"), (_RECEIPT,), _reversal),
+    ),
 )
 _AGENT = Menu(
     N_("Agent"),
@@ -124,7 +136,10 @@ _AGENT = Menu(
 _BUSINESS = Menu(
     N_("Business"),
     N_("Business services"),
-    (Journey(N_("Pay a customer"), (_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.MERCHANT_PAYOUT)),),
+    (
+        Journey(N_("Pay a customer"), (_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.MERCHANT_PAYOUT)),
+        Journey(N_("Refund a payment"), (_RECEIPT, _AMOUNT_FIELD), _refund),
+    ),
 )
 HOME = Menu(
     "",

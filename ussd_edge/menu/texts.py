@@ -27,6 +27,7 @@ def N_(text: str) -> str:  # noqa: N802
 CHOOSE_LANGUAGE = N_("Choose a language")
 NUMBER, TILL, PAYBILL = N_("Enter phone number"), N_("Enter till number"), N_("Enter business number")
 AGENT_NUMBER, NOT_AN_AGENT = N_("Enter agent number"), N_("An agent number has 4 to 7 digits.")
+RECEIPT, NOT_A_RECEIPT = N_("Enter receipt number"), N_("A receipt has 10 letters and digits.")
 REFERENCE, AMOUNT, PIN = N_("Enter account number"), N_("Enter amount in KES"), N_("Enter PIN")
 BACK, HOME, EXIT, MORE = N_("Back"), N_("Home"), N_("Exit"), N_("More")  # no N_ is found within an f-string
 FEE_QUOTED, NO_FEE, FEE_PAID = N_("Fee KES {fee}."), N_("No fee."), N_("Fee {fee}.")
@@ -59,6 +60,8 @@ _DONE = {
     Kind.CASH_IN: N_("Deposited KES {amount} for {name}."),
     Kind.AGENT_FLOAT: N_("Float KES {amount} sent to {name}."),
     Kind.MERCHANT_PAYOUT: N_("Paid KES {amount} to {name}."),
+    Kind.REVERSAL: N_("KES {amount} went back to {name}."),
+    Kind.REFUND: N_("KES {amount} went back to {name}."),
 }
 _CONFIRM = {
     Kind.SEND_MONEY: N_("Send KES {amount} to {name}?"),
@@ -69,6 +72,8 @@ _CONFIRM = {
     Kind.CASH_IN: N_("Did you get KES {amount} in cash from {name}?"),
     Kind.AGENT_FLOAT: N_("Send float of KES {amount} to {name}?"),
     Kind.MERCHANT_PAYOUT: N_("Pay KES {amount} to {name}?"),
+    Kind.REVERSAL: N_("Give KES {amount} of {original} back to {name}?"),
+    Kind.REFUND: N_("Give KES {amount} of {original} back to {name}?"),
 }
 _NOBODY = {
     Kind.SEND_MONEY: N_("No customer has this number."),
@@ -79,6 +84,8 @@ _NOBODY = {
     Kind.CASH_IN: N_("No customer has this number."),
     Kind.AGENT_FLOAT: N_("No agent has this number."),
     Kind.MERCHANT_PAYOUT: N_("No customer has this number."),
+    Kind.REVERSAL: N_("No payment has this receipt."),
+    Kind.REFUND: N_("No payment has this receipt."),
 }
 _REFUSED = {
     UNKNOWN: N_("We do not know yet if it went through. Do NOT pay again now; check your balance in a few minutes."),
@@ -98,6 +105,14 @@ _REFUSED = {
     "payer_is_no_agent": N_("Only agents can do this."),
     "payer_is_no_merchant": N_("Only businesses can do this."),
     "agent_has_not_enough_float": N_("There is not enough float for this."),
+    "original_not_found": N_("No payment has this receipt."),
+    "original_is_not_reversible": N_("This payment cannot be returned. Call customer care."),
+    "payer_is_no_party_of_the_original": N_("This payment is not yours."),
+    "reversal_window_is_over": N_("It is too late to return this payment. Call customer care."),
+    "reversals_exceed_original": N_("This is more than what is left of the payment."),
+    "receiver_has_not_the_money": N_("The receiver has not got the money any more. Call customer care."),
+    "reversal_is_reserved": N_("The money is reserved. It comes back when the receiver agrees or we decide."),
+    "another_reversal_came_between": BUSY,
     "refused_by_fraud_check": N_("This payment was stopped for your safety. Call customer care."),
     "held_for_review": N_("Your payment is being checked; the money is reserved. We will tell you."),
 }
@@ -209,7 +224,10 @@ class Words:
 
     def _filled(self, template: str, order: Order, answer: Answer) -> str:
         name = shortened(answer.payee_name or order.payee, NAME_SEPTETS_MAX)
-        return self(template).format(amount=money(order.amount_minor), name=name, reference=order.reference)
+        return self(template).format(
+            amount=money(order.amount_minor or answer.amount_minor), name=name, reference=order.reference,
+            original=order.original,
+        )  # fmt: skip
 
 
 ENGLISH = Words()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.ledger.statuses import PaymentStatus
-from tests.ussd_edge.phone import OWN_NUMBER, PIN, SmallLedger, screen
+from tests.ussd_edge.phone import OWN_NUMBER, PIN, RECEIPT, SmallLedger, screen
 from ussd_edge import septets
 from ussd_edge.catalogues import load_words
 from ussd_edge.limits import INPUT_CHARACTERS_MAX, INPUTS_MAX
@@ -28,6 +28,7 @@ JOURNEYS = {
     "deposit": ["9", "1", "0712000002", "700", PIN],
     "float": ["9", "2", "20002", "5000", PIN],
     "pay a customer": ["10", "1", "0712000002", "800", PIN],
+    "refund": ["10", "2", RECEIPT.lower(), "80.50", PIN],
 }
 ORDERS = {
     "send": Order(Kind.SEND_MONEY, "0712000002", 50_000),
@@ -39,6 +40,7 @@ ORDERS = {
     "deposit": Order(Kind.CASH_IN, "0712000002", 70_000),
     "float": Order(Kind.AGENT_FLOAT, "20002", 500_000),
     "pay a customer": Order(Kind.MERCHANT_PAYOUT, "0712000002", 80_000),
+    "refund": Order(Kind.REFUND, "", 8_050, original=RECEIPT),
 }
 READS = {"balance": 0, "last payments": 5}
 PLACES = [(name, depth) for name, inputs in JOURNEYS.items() for depth in range(len(inputs))]
@@ -89,6 +91,18 @@ def test_only_the_pin_pays_and_it_pays_what_was_shown(name: str) -> None:
     step = len(inputs) - 1
     expected = AskPay(ORDERS[name], PIN, step) if name in ORDERS else AskBalance(PIN, step, READS[name])
     assert recorder.asks == [expected]
+
+
+def test_a_payment_is_returned_by_its_receipt() -> None:
+    recorder = Recorder()
+    confirm = screen(["8", "2", RECEIPT], recorder)
+    assert confirm.text.startswith(f"Give KES 500.00 of {RECEIPT} back to Wanjiku? No fee.")
+    done = screen(["8", "2", RECEIPT, PIN], recorder)
+    assert (done.ends, done.outcome) == (True, "reversal_is_reserved")
+    assert done.text.startswith("The money is reserved.")
+    assert [ask.order for ask in recorder.payments] == [Order(Kind.REVERSAL, "", 0, original=RECEIPT)]
+    assert screen(["8", "2", "UK55F7AQHZ"], recorder).outcome == "original_not_found"
+    assert screen(["8", "2", "UK55F7AQH"], recorder).text.startswith("A receipt has 10 letters")
 
 
 @pytest.mark.parametrize(
@@ -303,6 +317,8 @@ COMPLETE = st.one_of(
     st.tuples(st.just("4"), st.just("2"), st.just("123456789012345"), AMOUNTS),
     st.tuples(st.just("7"), st.just("2000001"), AMOUNTS),
     st.tuples(st.just("8"), st.just("1")),
+    st.tuples(st.just("8"), st.just("2"), st.just(RECEIPT)),
+    st.tuples(st.just("10"), st.just("2"), st.just(RECEIPT), AMOUNTS),
     st.tuples(st.just("9"), st.just("1"), st.just("123456789012345"), AMOUNTS),
     st.tuples(st.just("9"), st.just("2"), st.just("2000001"), AMOUNTS),
     st.tuples(st.just("10"), st.just("1"), st.just("123456789012345"), AMOUNTS),
@@ -335,7 +351,7 @@ def assert_fits(inputs: list[str], answers: list[Answer], language: str = "en") 
     for ask in asks:
         if isinstance(ask, AskPay):
             assert inputs[ask.step].strip() == ask.pin
-            assert ask.order.amount_minor > 0
+            assert ask.order.amount_minor > 0 or ask.order.original
 
 
 MANY = st.lists(
