@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 
 from kibubu.payments.v1 import payments_pb2
@@ -39,16 +38,7 @@ class LedgerAnswers:
         except (NotAppliedError, InvalidRequestError):
             return Answer(NOT_APPLIED)
 
-    async def _original(self, order: Order) -> bytes | None:
-        """The id behind a receipt; None = there is no such payment."""
-        if not order.original:
-            return b""
-        with contextlib.suppress(InvalidRequestError):  # ten letters, but of no day
-            found = await self._client.lookup_receipt(order.original)
-            return found.payment.payment_id if found.found else None
-        return None
-
-    def _payment(self, order: Order, payment_id: bytes, original: bytes) -> payments_pb2.Payment:
+    def _payment(self, order: Order, payment_id: bytes) -> payments_pb2.Payment:
         return payments_pb2.Payment(
             payment_id=payment_id,
             kind=payments_pb2.PaymentKind.ValueType(order.kind),
@@ -57,25 +47,20 @@ class LedgerAnswers:
             amount_minor=order.amount_minor,
             currency=self._currency,
             reference=order.reference,
-            original_payment_id=original,
+            original_receipt=order.original,
         )
 
     async def _quote(self, ask: AskQuote) -> Answer:
-        original = await self._original(ask.order)
-        if original is None:
-            return Answer("original_not_found")
-        quote = await self._client.quote(self._payment(ask.order, b"", original))
+        quote = await self._client.quote(self._payment(ask.order, b""))
         return Answer(quote.status_name, quote.payee_name, fee_minor=quote.fee_minor, amount_minor=quote.amount_minor)
 
     async def _pay(self, ask: AskPay) -> Answer:
         order = ask.order
-        original = await self._original(order)
-        if original is None:
-            return Answer("original_not_found")
         payee = order.payee or order.original
         what = "\x1f".join((str(int(order.kind)), payee, str(order.amount_minor), order.reference))
         payment_id = step_id(self._gateway, self._session_id, self._msisdn, ask.step, what)
-        request = payments_pb2.MakePaymentRequest(payment=self._payment(order, payment_id, original), pin=ask.pin)
+        payment = self._payment(order, payment_id)
+        request = payments_pb2.MakePaymentRequest(payment=payment, pin=ask.pin, secret=order.secret)
         outcome = await self._client.pay(request)
         return Answer(
             outcome.status_name,
@@ -85,6 +70,7 @@ class LedgerAnswers:
             tries_left=outcome.pin_tries_left,
             receipt=outcome.receipt,
             amount_minor=outcome.amount_minor,
+            secret=outcome.voucher_secret,
         )
 
     async def _balance(self, ask: AskBalance) -> Answer:

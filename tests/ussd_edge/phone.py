@@ -31,6 +31,7 @@ _NAMES = {
     (Kind.CASH_IN, "0712000002"): "Otieno",
     (Kind.AGENT_FLOAT, "20002"): "Kioski cha Amina",
     (Kind.MERCHANT_PAYOUT, "0712000002"): "Otieno",
+    (Kind.SEND_TO_UNREGISTERED, "0712000009"): "254712000009",
 }
 
 
@@ -84,6 +85,11 @@ class SmallLedger:
         if total_minor > self.balance_minor:
             return Answer("insufficient_funds")
         self.balance_minor -= total_minor
+        if ask.order.kind is Kind.SEND_TO_UNREGISTERED:
+            return Answer(
+                "voucher_waits", quote.payee_name, quote.fee_minor, self.balance_minor, self.balance_minor,
+                receipt="8Q4ZK1N0WT", secret="012345",
+            )  # fmt: skip
         return Answer(
             "ok", quote.payee_name, quote.fee_minor, self.balance_minor, self.balance_minor, receipt="8Q4ZK1N0WT"
         )

@@ -74,6 +74,8 @@ ORDERS = [
     Order(Kind.PAY_BILL, "8888888", MOST, "W" * 20), Order(Kind.BUY_AIRTIME, "254712000001234", MOST),
     *(Order(kind, "254712000001234", MOST) for kind in (Kind.CASH_OUT, Kind.CASH_IN, Kind.AGENT_FLOAT)),
     Order(Kind.MERCHANT_PAYOUT, "254712000001234", MOST), Order(Kind.REFUND, "", MOST, original="UK55F7AQHX"),
+    Order(Kind.SEND_TO_UNREGISTERED, "254712000001234", MOST),
+    Order(Kind.REDEEM_VOUCHER, "", MOST, original="UK55F7AQHX", secret="012345"),
 ]  # fmt: skip
 
 
@@ -84,7 +86,7 @@ def menus(menu: Menu) -> list[Menu]:
 @pytest.mark.parametrize("language", list(LANGUAGES))
 def test_the_fullest_screens_fit_whole(language: str) -> None:
     words = WORDS_OF[language]
-    answer = Answer("ok", NAME, 9_999_999_999, MOST, MOST // 2, 2, "8Q4ZK1N0WT")
+    answer = Answer("ok", NAME, 9_999_999_999, MOST, MOST // 2, 2, "8Q4ZK1N0WT", secret="012345")
     complaint = words.complaint("A PIN has 4 digits.")
     for order in ORDERS:
         for text in (complaint + words.confirm(order, answer), words.done(order, answer)):

@@ -15,23 +15,27 @@ class Kind(IntEnum):
     PAY_TILL = 2
     PAY_BILL = 3
     BUY_AIRTIME = 4
+    SEND_TO_UNREGISTERED = 6
     CASH_IN = 7
     CASH_OUT = 8
     AGENT_FLOAT = 9
     MERCHANT_PAYOUT = 10
+    REDEEM_VOUCHER = 11
     REVERSAL = 12
     REFUND = 13
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a person wants to be paid. `original`: the receipt of what is to go back; then no amount = all of it."""
+    """What a person wants to be paid. `original`: the receipt of what is to go back, or of the voucher that is to be
+    paid out with its `secret`; then no amount = all of it."""
 
     kind: Kind
     payee: str
     amount_minor: int
     reference: str = ""
     original: str = ""
+    secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class Answer:
     receipt: str = ""
     recent: tuple[Recent, ...] = ()
     amount_minor: int = 0  # where the order names none: what a reversal is of
+    secret: str = ""  # of a voucher
 
 
 UNKNOWN, NOT_APPLIED = "unknown", "not_applied"

@@ -84,6 +84,7 @@ _PAYBILL = Field(_asked(texts.PAYBILL), _matches(r"[0-9]{5,7}"), texts.NOT_A_PAY
 _AGENT_NUMBER = Field(_asked(texts.AGENT_NUMBER), _matches(r"[0-9]{4,7}"), texts.NOT_AN_AGENT)
 _REFERENCE = Field(_asked(texts.REFERENCE), _matches(r"[0-9A-Za-z #/._-]{1,20}"), texts.NOT_A_REFERENCE)
 _RECEIPT = Field(_asked(texts.RECEIPT), _matches(r"[0-9A-Za-z]{10}"), texts.NOT_A_RECEIPT)
+_SECRET = Field(_asked(texts.SECRET), _matches(r"[0-9]{6}"), texts.NOT_A_SECRET)
 _AMOUNT_FIELD = Field(_asked(texts.AMOUNT), lambda text: amount_minor_of(text) > 0, texts.NOT_AN_AMOUNT)
 LANGUAGE = Field(lambda words: words.languages, _matches(rf"[1-{len(LANGUAGES)}]"), texts.NOT_A_CHOICE)
 PIN = Field(_asked(texts.PIN), _matches(r"[0-9]{4}"), texts.NOT_A_PIN)
@@ -103,6 +104,10 @@ def _own_airtime(given: Sequence[str], own_number: str) -> Order:
 
 def _reversal(given: Sequence[str], _: str) -> Order:
     return Order(Kind.REVERSAL, "", 0, original=given[0].upper())
+
+
+def _redemption(given: Sequence[str], _: str) -> Order:
+    return Order(Kind.REDEEM_VOUCHER, "", 0, original=given[0].upper(), secret=given[1])
 
 
 def _refund(given: Sequence[str], _: str) -> Order:
@@ -131,6 +136,7 @@ _AGENT = Menu(
     (
         Journey(N_("Deposit cash"), (_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.CASH_IN)),
         Journey(N_("Float to agent"), (_AGENT_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.AGENT_FLOAT)),
+        Journey(N_("Pay out a voucher"), (_RECEIPT, _SECRET), _redemption),
     ),
 )
 _BUSINESS = Menu(
@@ -152,6 +158,7 @@ HOME = Menu(
         Journey(N_("Check balance"), (), None),
         LanguageChoice(N_("Language")),
         Journey(N_("Withdraw cash"), (_AGENT_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.CASH_OUT)),
+        Journey(N_("Send a voucher"), (_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.SEND_TO_UNREGISTERED)),
         _ACCOUNT,
         _AGENT,
         _BUSINESS,

@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from ussd_edge.limits import INPUT_CHARACTERS_MAX, INPUTS_MAX
 from ussd_edge.menu import texts
-from ussd_edge.menu.asks import Answer, Ask, AskBalance, AskPay, AskQuote, Screen
+from ussd_edge.menu.asks import Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Screen
 from ussd_edge.menu.journeys import LANGUAGE, PIN, place_of
 from ussd_edge.menu.paging import NEXT
 from ussd_edge.menu.texts import ENGLISH, LANGUAGES, Words
@@ -126,7 +126,8 @@ def _screen(at: _Folding, words: Words) -> Conversation:
 def _ending(at: _Folding, answer: Answer, words: Words) -> Screen:
     place = place_of(at.accepted)
     order = place.order(at.own_number)
-    if answer.status != "ok":
+    is_voucher = order is not None and order.kind is Kind.SEND_TO_UNREGISTERED and answer.status == "voucher_waits"
+    if answer.status != "ok" and not is_voucher:
         return Screen(words.refused(answer.status, order), ends=True, outcome=answer.status)
     if order is not None:
         return Screen(words.done(order, answer), ends=True, outcome="ok")

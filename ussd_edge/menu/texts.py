@@ -28,6 +28,7 @@ CHOOSE_LANGUAGE = N_("Choose a language")
 NUMBER, TILL, PAYBILL = N_("Enter phone number"), N_("Enter till number"), N_("Enter business number")
 AGENT_NUMBER, NOT_AN_AGENT = N_("Enter agent number"), N_("An agent number has 4 to 7 digits.")
 RECEIPT, NOT_A_RECEIPT = N_("Enter receipt number"), N_("A receipt has 10 letters and digits.")
+SECRET, NOT_A_SECRET = N_("Enter the voucher's secret"), N_("A secret has 6 digits.")
 REFERENCE, AMOUNT, PIN = N_("Enter account number"), N_("Enter amount in KES"), N_("Enter PIN")
 BACK, HOME, EXIT, MORE = N_("Back"), N_("Home"), N_("Exit"), N_("More")  # no N_ is found within an f-string
 FEE_QUOTED, NO_FEE, FEE_PAID = N_("Fee KES {fee}."), N_("No fee."), N_("Fee {fee}.")
@@ -60,6 +61,8 @@ _DONE = {
     Kind.CASH_IN: N_("Deposited KES {amount} for {name}."),
     Kind.AGENT_FLOAT: N_("Float KES {amount} sent to {name}."),
     Kind.MERCHANT_PAYOUT: N_("Paid KES {amount} to {name}."),
+    Kind.SEND_TO_UNREGISTERED: N_("Voucher KES {amount} for {name}. Secret {secret}: tell only the receiver."),
+    Kind.REDEEM_VOUCHER: N_("Hand out KES {amount} in cash."),
     Kind.REVERSAL: N_("KES {amount} went back to {name}."),
     Kind.REFUND: N_("KES {amount} went back to {name}."),
 }
@@ -72,6 +75,8 @@ _CONFIRM = {
     Kind.CASH_IN: N_("Did you get KES {amount} in cash from {name}?"),
     Kind.AGENT_FLOAT: N_("Send float of KES {amount} to {name}?"),
     Kind.MERCHANT_PAYOUT: N_("Pay KES {amount} to {name}?"),
+    Kind.SEND_TO_UNREGISTERED: N_("Send a voucher of KES {amount} to {name}?"),
+    Kind.REDEEM_VOUCHER: N_("Pay out voucher {original} of KES {amount}?"),
     Kind.REVERSAL: N_("Give KES {amount} of {original} back to {name}?"),
     Kind.REFUND: N_("Give KES {amount} of {original} back to {name}?"),
 }
@@ -84,6 +89,8 @@ _NOBODY = {
     Kind.CASH_IN: N_("No customer has this number."),
     Kind.AGENT_FLOAT: N_("No agent has this number."),
     Kind.MERCHANT_PAYOUT: N_("No customer has this number."),
+    Kind.SEND_TO_UNREGISTERED: N_("A voucher cannot be sent to this number."),
+    Kind.REDEEM_VOUCHER: N_("There is no such voucher."),
     Kind.REVERSAL: N_("No payment has this receipt."),
     Kind.REFUND: N_("No payment has this receipt."),
 }
@@ -113,6 +120,12 @@ _REFUSED = {
     "receiver_has_not_the_money": N_("The receiver has not got the money any more. Call customer care."),
     "reversal_is_reserved": N_("The money is reserved. It comes back when the receiver agrees or we decide."),
     "another_reversal_came_between": BUSY,
+    "payee_is_registered": N_("This number has an account. Send money to it."),
+    "voucher_not_found": N_("There is no such voucher."),
+    "voucher_secret_wrong": N_("The secret is wrong. Do not pay it out."),
+    "voucher_locked": N_("Too many wrong secrets. This voucher is locked. Call customer care."),
+    "voucher_already_redeemed": N_("This voucher was paid out before."),
+    "voucher_expired": N_("This voucher has ended. Its money went back to the sender."),
     "refused_by_fraud_check": N_("This payment was stopped for your safety. Call customer care."),
     "held_for_review": N_("Your payment is being checked; the money is reserved. We will tell you."),
 }
@@ -226,7 +239,7 @@ class Words:
         name = shortened(answer.payee_name or order.payee, NAME_SEPTETS_MAX)
         return self(template).format(
             amount=money(order.amount_minor or answer.amount_minor), name=name, reference=order.reference,
-            original=order.original,
+            original=order.original, secret=answer.secret,
         )  # fmt: skip
 
 

@@ -24,11 +24,13 @@ JOURNEYS = {
     "airtime for another": ["4", "2", "0712000003", "20", PIN],
     "balance": ["5", PIN],
     "withdraw": ["7", "20001", "1000", PIN],
-    "last payments": ["8", "1", PIN],
-    "deposit": ["9", "1", "0712000002", "700", PIN],
-    "float": ["9", "2", "20002", "5000", PIN],
-    "pay a customer": ["10", "1", "0712000002", "800", PIN],
-    "refund": ["10", "2", RECEIPT.lower(), "80.50", PIN],
+    "last payments": ["9", "1", PIN],
+    "deposit": ["10", "1", "0712000002", "700", PIN],
+    "float": ["10", "2", "20002", "5000", PIN],
+    "pay a customer": ["11", "1", "0712000002", "800", PIN],
+    "refund": ["11", "2", RECEIPT.lower(), "80.50", PIN],
+    "voucher": ["8", "0712000009", "600", PIN],
+    "pay out a voucher": ["10", "3", RECEIPT, "012345", PIN],
 }
 ORDERS = {
     "send": Order(Kind.SEND_MONEY, "0712000002", 50_000),
@@ -41,6 +43,8 @@ ORDERS = {
     "float": Order(Kind.AGENT_FLOAT, "20002", 500_000),
     "pay a customer": Order(Kind.MERCHANT_PAYOUT, "0712000002", 80_000),
     "refund": Order(Kind.REFUND, "", 8_050, original=RECEIPT),
+    "voucher": Order(Kind.SEND_TO_UNREGISTERED, "0712000009", 60_000),
+    "pay out a voucher": Order(Kind.REDEEM_VOUCHER, "", 0, original=RECEIPT, secret="012345"),
 }
 READS = {"balance": 0, "last payments": 5}
 PLACES = [(name, depth) for name, inputs in JOURNEYS.items() for depth in range(len(inputs))]
@@ -95,14 +99,14 @@ def test_only_the_pin_pays_and_it_pays_what_was_shown(name: str) -> None:
 
 def test_a_payment_is_returned_by_its_receipt() -> None:
     recorder = Recorder()
-    confirm = screen(["8", "2", RECEIPT], recorder)
+    confirm = screen(["9", "2", RECEIPT], recorder)
     assert confirm.text.startswith(f"Give KES 500.00 of {RECEIPT} back to Wanjiku? No fee.")
-    done = screen(["8", "2", RECEIPT, PIN], recorder)
+    done = screen(["9", "2", RECEIPT, PIN], recorder)
     assert (done.ends, done.outcome) == (True, "reversal_is_reserved")
     assert done.text.startswith("The money is reserved.")
     assert [ask.order for ask in recorder.payments] == [Order(Kind.REVERSAL, "", 0, original=RECEIPT)]
-    assert screen(["8", "2", "UK55F7AQHZ"], recorder).outcome == "original_not_found"
-    assert screen(["8", "2", "UK55F7AQH"], recorder).text.startswith("A receipt has 10 letters")
+    assert screen(["9", "2", "UK55F7AQHZ"], recorder).outcome == "original_not_found"
+    assert screen(["9", "2", "UK55F7AQH"], recorder).text.startswith("A receipt has 10 letters")
 
 
 @pytest.mark.parametrize(
@@ -152,9 +156,9 @@ def test_a_path_that_is_kept_holds_no_pin_and_leads_to_the_same_screens(name: st
         (["5", PIN], None),
         (["4", "1", "50", PIN], None),
         (["1", "0712000002", "x", PIN, "2468"], ("1", "0712000002", "x")),  # what follows a mistake is not used
-        (["12", "5", PIN], ("12",)),
-        (["9", "1", "0712000002", "700", PIN], None),
-        (["8", "1", PIN], None),
+        (["13", "5", PIN], ("13",)),
+        (["10", "1", "0712000002", "700", PIN], None),
+        (["9", "1", PIN], None),
         (["1", "0", "5", PIN], ("1", "0")),
         (["", "1"], ("",)),
     ],
@@ -316,12 +320,12 @@ COMPLETE = st.one_of(
     st.tuples(st.just("3"), st.just("8888888"), st.sampled_from(["#" * 20, "ACC9"]), AMOUNTS),
     st.tuples(st.just("4"), st.just("2"), st.just("123456789012345"), AMOUNTS),
     st.tuples(st.just("7"), st.just("2000001"), AMOUNTS),
-    st.tuples(st.just("8"), st.just("1")),
-    st.tuples(st.just("8"), st.just("2"), st.just(RECEIPT)),
-    st.tuples(st.just("10"), st.just("2"), st.just(RECEIPT), AMOUNTS),
-    st.tuples(st.just("9"), st.just("1"), st.just("123456789012345"), AMOUNTS),
-    st.tuples(st.just("9"), st.just("2"), st.just("2000001"), AMOUNTS),
+    st.tuples(st.just("9"), st.just("1")),
+    st.tuples(st.just("9"), st.just("2"), st.just(RECEIPT)),
+    st.tuples(st.just("11"), st.just("2"), st.just(RECEIPT), AMOUNTS),
     st.tuples(st.just("10"), st.just("1"), st.just("123456789012345"), AMOUNTS),
+    st.tuples(st.just("10"), st.just("2"), st.just("2000001"), AMOUNTS),
+    st.tuples(st.just("11"), st.just("1"), st.just("123456789012345"), AMOUNTS),
 )
 
 
