@@ -91,7 +91,13 @@ class SmallLedger:
                 receipt="8Q4ZK1N0WT", secret="012345",
             )  # fmt: skip
         return Answer(
-            "ok", quote.payee_name, quote.fee_minor, self.balance_minor, self.balance_minor, receipt="8Q4ZK1N0WT"
+            "ok",
+            quote.payee_name,
+            quote.fee_minor,
+            self.balance_minor,
+            self.balance_minor,
+            receipt="8Q4ZK1N0WT",
+            amount_minor=quote.amount_minor,
         )
 
 
