@@ -75,6 +75,7 @@ def _print_addresses(layout: Layout) -> None:
     click.echo("\nKibubu is up.")
     click.echo(f"  nodes       {'  '.join(layout.api_addresses)}   (gRPC, mutual TLS)")
     click.echo(f"  USSD edge   http://{layout.edge_address}/ussd/africastalking")
+    click.echo(f"  SMS         {layout.sms_file}   (and beside the phone in the browser)")
     has_prometheus = processes.find_process(layout.pid_file(PROMETHEUS)) is not None
     click.echo(f"  a phone     http://{layout.edge_address}/phone   (in the browser; dial {SERVICE_CODE})")
     click.echo(f"  Prometheus  {f'http://{layout.prometheus_address}' if has_prometheus else 'left out'}")
@@ -102,10 +103,11 @@ def down() -> None:
 
 @main.command()
 def status() -> None:
-    """Role, term, positions, lag, hash and transfers a second of each node."""
+    """Role, term, positions, lag, hash and transfers a second of each node; which other processes run."""
     layout = _layout()
     with _clear_errors(), _caller(layout) as caller:
         _console.print(inspection.status_table(layout, caller))
+        _console.print(inspection.services_line(layout))
 
 
 @contextlib.contextmanager

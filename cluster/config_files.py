@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from cluster.certificates import ensure_certificates, ensure_pin_key, ensure_session_key, tls_paths
-from cluster.layout import CLUSTER_ID, EDGE, FRAUD, NODE_IDS, PROMETHEUS, Layout
+from cluster.layout import CLUSTER_ID, EDGE, FRAUD, NODE_IDS, PROMETHEUS, SMS, Layout
 
 OPERATOR = "operator"
 FRAUD_DEADLINE_MS = 50
@@ -29,6 +29,7 @@ def prepare(layout: Layout) -> None:
         (layout.home / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     roles = [("node", node_id) for node_id in NODE_IDS]
     roles += [("fraud", FRAUD), ("edge", EDGE), ("operator", OPERATOR), ("prometheus", PROMETHEUS)]
+    roles += [("outbox", SMS)]
     ensure_certificates(layout.certificates, roles)
     ensure_pin_key(layout.pin_key_file)
     ensure_session_key(layout.session_key_file)
@@ -37,6 +38,7 @@ def prepare(layout: Layout) -> None:
         _write(layout.config_file(node_id), node_config(layout, node_id))
     _write(layout.config_file(FRAUD), fraud_config(layout))
     _write(layout.config_file(EDGE), edge_config(layout))
+    _write(layout.config_file(SMS), sms_config(layout))
     _write(layout.config_file(PROMETHEUS), prometheus_config(layout))
 
 
@@ -128,8 +130,25 @@ metrics = {_quoted(layout.metrics_address(EDGE))}
 {_tls_table(layout, "edge", EDGE)}
 [development]
 browser_phone = true
+sms_file = {_quoted(layout.sms_file)}
 
 {gateways}"""
+
+
+def sms_config(layout: Layout) -> str:
+    nodes = ", ".join(_quoted(address) for address in layout.api_addresses)
+    return f"""nodes = [{nodes}]
+book_file = {_quoted(layout.data_dir(SMS) / "outbox.sqlite")}
+start = "beginning"
+
+[gateway]
+kind = "file"
+file = {_quoted(layout.sms_file)}
+
+[listen]
+metrics = {_quoted(layout.metrics_address(SMS))}
+
+{_tls_table(layout, "outbox", SMS)}"""
 
 
 def prometheus_config(layout: Layout) -> str:
@@ -144,5 +163,6 @@ def prometheus_config(layout: Layout) -> str:
         .replace("@NODES@\n", nodes)
         .replace("@FRAUD@", json.dumps(layout.metrics_address(FRAUD)))
         .replace("@EDGE@", json.dumps(layout.metrics_address(EDGE)))
+        .replace("@SMS@", json.dumps(layout.metrics_address(SMS)))
         .replace("@PROMETHEUS@", json.dumps(layout.prometheus_address))
     )

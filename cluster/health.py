@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
 
 from cluster.calls import Caller, CallError
-from cluster.layout import EDGE, FRAUD, PROMETHEUS, Layout
+from cluster.layout import EDGE, FRAUD, PROMETHEUS, SMS, Layout
 
 _PROBE_TIMEOUT_S = 1.0
 _POLL_S = 0.1
@@ -72,13 +72,15 @@ def listens(address: str) -> bool:
         return False
 
 
-def checks(layout: Layout, caller: Caller, *, prometheus: bool) -> dict[str, Callable[[], bool]]:
+def checks(layout: Layout, caller: Caller, *, prometheus: bool, sms: bool = False) -> dict[str, Callable[[], bool]]:
     """One check a process, and one for the leader."""
     result: dict[str, Callable[[], bool]] = {FRAUD: lambda: is_serving(caller, layout.fraud_address)}
     for node_id in layout.node_ids:
         result[node_id] = partial(is_serving, caller, layout.api_address(node_id))
     result["leader"] = lambda: bool(find_leader(caller, layout))
     result[EDGE] = lambda: listens(layout.edge_address)
+    if sms:
+        result[SMS] = lambda: listens(layout.metrics_address(SMS))
     if prometheus:
         result[PROMETHEUS] = lambda: answers_http(f"http://{layout.prometheus_address}/-/ready")
     return result

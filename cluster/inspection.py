@@ -42,6 +42,13 @@ def status_table(layout: Layout, caller: Caller) -> Table:
     return table
 
 
+def services_line(layout: Layout) -> str:
+    """The processes that are no nodes."""
+    others = [name for name in layout.services if name not in layout.node_ids]
+    states = {name: processes.find_process(layout.pid_file(name)) is not None for name in others}
+    return "   ".join(f"{name} {'runs' if runs else 'not running'}" for name, runs in states.items())
+
+
 @dataclass(slots=True)
 class Verdict:
     lines: list[str] = field(default_factory=list)

@@ -23,6 +23,7 @@ CLUSTER_ID = "kibubu-dev"
 NODE_IDS = ("n1", "n2", "n3")
 FRAUD = "fraud"
 EDGE = "edge"
+SMS = "sms"
 PROMETHEUS = "prometheus"
 LOOPBACK = "127.0.0.1"
 # The free port search stays below the range that the kernel gives to outgoing connections.
@@ -58,7 +59,7 @@ class Layout:
     @property
     def services(self) -> tuple[str, ...]:
         """In the order in which they start; they stop in the opposite one."""
-        return (FRAUD, *NODE_IDS, EDGE, PROMETHEUS)
+        return (FRAUD, *NODE_IDS, EDGE, SMS, PROMETHEUS)
 
     def _node_port(self, node_id: str, offset: int) -> int:
         if node_id not in NODE_IDS:
@@ -79,6 +80,8 @@ class Layout:
             return self._address(name, self.port_base + 43)
         if name == EDGE:
             return self._address(name, self.port_base + 53)
+        if name == SMS:
+            return self._address(name, self.port_base + 63)
         return self._address(name, self._node_port(name, 3))
 
     @property
@@ -102,7 +105,7 @@ class Layout:
         addresses = [
             *self.api_addresses,
             *(self.peer_address(node_id) for node_id in NODE_IDS),
-            *(self.metrics_address(name) for name in (*NODE_IDS, FRAUD, EDGE)),
+            *(self.metrics_address(name) for name in (*NODE_IDS, FRAUD, EDGE, SMS)),
             self.fraud_address,
             self.edge_address,
             self.prometheus_address,
@@ -121,6 +124,11 @@ class Layout:
     def session_key_file(self) -> Path:
         return self.home / "keys" / "session.key"
 
+    @property
+    def sms_file(self) -> Path:
+        """Where the texts go that a real cluster would send to phones."""
+        return self.data_dir(SMS) / "texts.jsonl"
+
     def config_file(self, name: str) -> Path:
         return self.home / "config" / ("prometheus.yml" if name == PROMETHEUS else f"{name}.toml")
 
@@ -138,7 +146,7 @@ class Layout:
 
     def command(self, name: str) -> list[str]:
         """How `python -m ...` starts this process (Prometheus is a program of its own)."""
-        module = {FRAUD: "fraud.serve", EDGE: "ussd_edge"}.get(name, "node")
+        module = {FRAUD: "fraud.serve", EDGE: "ussd_edge", SMS: "ussd_edge.sms"}.get(name, "node")
         return [*self.launch(name).prefix, self.python, "-m", module, "--config", str(self.config_file(name))]
 
 

@@ -10,7 +10,7 @@ from cluster import demo, processes
 from cluster.calls import operator_caller
 from cluster.config_files import prepare
 from cluster.health import checks, listens, wait_healthy
-from cluster.layout import EDGE, FRAUD, NODE_IDS, PROJECT_ROOT, PROMETHEUS, Layout
+from cluster.layout import EDGE, FRAUD, NODE_IDS, PROJECT_ROOT, PROMETHEUS, SMS, Layout
 from cluster.packages import ensure_packages
 
 HEALTHY_TIMEOUT_S = 180.0  # the first start compiles the kernels; later ones load them from the cache
@@ -22,16 +22,17 @@ class ClusterError(Exception):
     """The cluster cannot be brought up; the message says which process and why."""
 
 
-def up(layout: Layout, say: Say, *, with_prometheus: bool = True, seed: bool = True) -> None:
+def up(layout: Layout, say: Say, *, with_prometheus: bool = True, with_sms: bool = True, seed: bool = True) -> None:
     prepare(layout)
     prometheus = with_prometheus and _prometheus_program(say) is not None
-    names = [name for name in layout.services if name != PROMETHEUS or prometheus]
+    left_out = ({PROMETHEUS} if not prometheus else set()) | ({SMS} if not with_sms else set())
+    names = [name for name in layout.services if name not in left_out]
     for name in names:
         if start_service(layout, name):
             say(f"started {name}")
     with operator_caller(layout, deadline_s=SEED_DEADLINE_S) as caller:
         problems = wait_healthy(
-            checks(layout, caller, prometheus=prometheus),
+            checks(layout, caller, prometheus=prometheus, sms=with_sms),
             HEALTHY_TIMEOUT_S,
             lambda name: name in names and processes.find_process(layout.pid_file(name)) is None,
         )
@@ -87,6 +88,8 @@ def addresses(layout: Layout, name: str) -> tuple[str, ...]:
         return (layout.fraud_address, layout.metrics_address(FRAUD))
     if name == EDGE:
         return (layout.edge_address, layout.metrics_address(EDGE))
+    if name == SMS:
+        return (layout.metrics_address(SMS),)
     return (layout.prometheus_address,)
 
 

@@ -22,7 +22,7 @@ def temporary_cluster(beside: Layout, purpose: str, say: Say, *, keep: bool = Fa
     layout = Layout(home=home, port_base=free_port_base(), python=beside.python, fraud_model_dir=beside.fraud_model_dir)
     say(f"starting a temporary cluster in {home}")
     try:
-        lifecycle.up(layout, lambda _: None, with_prometheus=False)
+        lifecycle.up(layout, lambda _: None, with_prometheus=False, with_sms=False)
         yield layout
     finally:
         lifecycle.down(layout, lambda _: None)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -50,6 +51,7 @@ class EdgeSettings:
     handset_steps_per_minute_max: int = HANDSET_STEPS_PER_MINUTE_MAX
     default_language: str = "en"
     browser_phone: bool = False
+    sms_file: Path | None = None  # of the outbox, for the phone in the browser
 
 
 class UssdApp:
@@ -68,7 +70,8 @@ class UssdApp:
         self._settings = settings
         self._words_of = load_words()
         self._words = self._words_of[settings.default_language]
-        self._phone = BrowserPhone(settings.service_code, settings.gateways) if settings.browser_phone else None
+        phone = BrowserPhone(settings.service_code, settings.gateways, settings.sms_file)
+        self._phone = phone if settings.browser_phone else None
         self._open: tuple[Client, SessionStore, Steps] | None = None
         self._gateway_rates = {
             name: RateLimit(one.steps_per_second_max, 1.0, keys_max=1) for name, one in settings.gateways.items()
@@ -115,7 +118,8 @@ class UssdApp:
         if path == "/healthz" and method == "GET":
             await _respond(send, 200, b"ok")
         elif gateway is None:
-            page = self._phone.answer(path) if self._phone is not None and method == "GET" else None
+            phone = self._phone if method == "GET" else None
+            page = phone.answer(path, bytes(scope["query_string"])) if phone is not None else None
             if page is None:
                 await _respond(send, 404, b"no such path")
             else:

@@ -46,18 +46,18 @@ def load_config(path: Path) -> EdgeConfig:
     if not isinstance(nodes, list) or not nodes or not all(isinstance(node, str) for node in nodes):
         raise ConfigError(f"nodes: must be a list of host:port, is {nodes!r}")
     return EdgeConfig(
-        http_address=_address(table, "listen.http"),
-        metrics_address=_address(table, "listen.metrics"),
-        tls=TlsFiles(*(base / _text(table, f"tls.{key}") for key in ("ca", "cert", "key"))),
+        http_address=address_at(table, "listen.http"),
+        metrics_address=address_at(table, "listen.metrics"),
+        tls=TlsFiles(*(base / text_at(table, f"tls.{key}") for key in ("ca", "cert", "key"))),
         nodes=tuple(nodes),
         settings=_settings(table, base),  # before the next: it knows that [sessions] is a table
-        redis_url=_text(table, "sessions.redis_url") if "redis_url" in table["sessions"] else "",
+        redis_url=text_at(table, "sessions.redis_url") if "redis_url" in table["sessions"] else "",
     )
 
 
 def _settings(table: dict[str, Any], base: Path) -> EdgeSettings:
     try:
-        session_key = load_key(base / _text(table, "sessions.key_file"))
+        session_key = load_key(base / text_at(table, "sessions.key_file"))
     except SessionKeyError as error:
         raise ConfigError(f"sessions.key_file: {error}") from error
     language = table.get("default_language", "en")
@@ -68,12 +68,13 @@ def _settings(table: dict[str, Any], base: Path) -> EdgeSettings:
     if not isinstance(phone, bool):
         raise ConfigError(f"development.browser_phone: must be true or false, is {phone!r}")
     return EdgeSettings(
-        currency=_text(table, "currency"),
-        service_code=_text(table, "service_code"),
+        currency=text_at(table, "currency"),
+        service_code=text_at(table, "service_code"),
         gateways=_gateways(table, base),
         session_key=session_key,
         default_language=language,
         browser_phone=phone,
+        sms_file=base / text_at(table, "development.sms_file") if "sms_file" in development else None,
         handset_steps_per_minute_max=_count(
             table, "", "handset_steps_per_minute_max", HANDSET_STEPS_PER_MINUTE_MAX
         ),
@@ -98,8 +99,8 @@ def _gateways(table: dict[str, Any], base: Path) -> dict[str, GatewaySettings]:
 def _access(one: dict[str, Any], where: str, base: Path) -> Access:
     """A gateway that anybody may call must be said to be open."""
     access = Access(
-        secret=_secret(one, where, "secret_file", base),
-        hmac_key=_secret(one, where, "hmac_key_file", base),
+        secret=secret_at(one, where, "secret_file", base),
+        hmac_key=secret_at(one, where, "hmac_key_file", base),
         networks=_networks(one["allow"], f"{where}.allow") if "allow" in one else None,
     )
     if (one.get("open") is True) == (access != Access()):
@@ -107,10 +108,10 @@ def _access(one: dict[str, Any], where: str, base: Path) -> Access:
     return access
 
 
-def _secret(one: dict[str, Any], where: str, key: str, base: Path) -> bytes:
+def secret_at(one: dict[str, Any], where: str, key: str, base: Path) -> bytes:
     if key not in one:
         return b""
-    file = base / _text(one, key, where)
+    file = base / text_at(one, key, where)
     try:
         secret, mode = file.read_bytes().strip(), file.stat().st_mode
     except OSError as error:
@@ -137,7 +138,7 @@ def _count(table: dict[str, Any], where: str, key: str, default: int) -> int:
     return value
 
 
-def _text(table: dict[str, Any], path: str, where: str = "") -> str:
+def text_at(table: dict[str, Any], path: str, where: str = "") -> str:
     value: Any = table
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -146,8 +147,8 @@ def _text(table: dict[str, Any], path: str, where: str = "") -> str:
     return value
 
 
-def _address(table: dict[str, Any], path: str) -> tuple[str, int]:
-    value = _text(table, path)
+def address_at(table: dict[str, Any], path: str) -> tuple[str, int]:
+    value = text_at(table, path)
     host, _, port = value.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise ConfigError(f"{path}: must be host:port, is {value!r}")

@@ -40,7 +40,7 @@ def open_arena(beside: Layout, needs: Collection[Need], say: Say, *, keep: bool 
             prepared = _prepare(stack, beside, home, needs)
             prepared.keep = keep
             stack.callback(lifecycle.down, prepared.layout, lambda _: None)
-            lifecycle.up(prepared.layout, lambda _: None, with_prometheus="prometheus" in needs)
+            lifecycle.up(prepared.layout, lambda _: None, with_prometheus="prometheus" in needs, with_sms=False)
             yield prepared
             keep = prepared.keep
             if keep:

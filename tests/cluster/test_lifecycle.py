@@ -13,7 +13,7 @@ import pytest
 
 from cluster import lifecycle, processes
 from cluster.config_files import prepare
-from cluster.layout import EDGE, FRAUD, NODE_IDS, PROMETHEUS, Layout, free_port_base
+from cluster.layout import EDGE, FRAUD, NODE_IDS, PROMETHEUS, SMS, Layout, free_port_base
 from cluster.temporary import temporary_cluster
 
 
@@ -60,7 +60,7 @@ def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_every_process_has_its_own_addresses(layout: Layout) -> None:
     every = [address for name in layout.services for address in lifecycle.addresses(layout, name)]
     assert len(set(every)) == len(every) == len(layout.ports)
-    assert set(layout.services) == {*NODE_IDS, FRAUD, EDGE, PROMETHEUS}
+    assert set(layout.services) == {*NODE_IDS, FRAUD, EDGE, SMS, PROMETHEUS}
 
 
 def test_down_stops_what_was_started_in_the_opposite_order_and_nothing_else(layout: Layout) -> None:

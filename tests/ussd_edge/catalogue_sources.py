@@ -12,7 +12,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from ussd_edge import menu
+from ussd_edge import menu, sms
 from ussd_edge.catalogues import DOMAIN, FOLDER, SOURCE_LANGUAGE
 from ussd_edge.menu.texts import LANGUAGES
 
@@ -32,8 +32,9 @@ def extracted(language: str) -> Catalog:
         project="Kibubu", version="1", msgid_bugs_address="none", last_translator="none", language_team="none",
         creation_date=_EPOCH, revision_date=_EPOCH, fuzzy=False,
     )  # fmt: skip
-    for _, _, message, comments, context in extract_from_dir(Path(menu.__file__).parent, keywords=KEYWORDS):
-        catalogue.add(message, auto_comments=comments, context=context)
+    for package in (menu, sms):
+        for _, _, message, comments, context in extract_from_dir(Path(package.__file__).parent, keywords=KEYWORDS):
+            catalogue.add(message, auto_comments=comments, context=context)
     return catalogue
 
 

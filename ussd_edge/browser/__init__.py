@@ -6,6 +6,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import parse_qs
+
+from ussd_edge.sms.gateways.file_sink import newest_for
 
 PATH = "/phone"
 _FOLDER = Path(__file__).resolve().parent
@@ -24,12 +27,16 @@ HEADERS = (
 
 
 class BrowserPhone:
-    """`answer` gives a file and its content type, None for a path that is not there."""
+    """`answer` gives a file and its content type, None for a path that is not there. `sms_file` is the outbox's."""
 
-    def __init__(self, service_code: str, gateways: Iterable[str]) -> None:
+    def __init__(self, service_code: str, gateways: Iterable[str], sms_file: Path | None = None) -> None:
+        self._sms_file = sms_file
         settings = json.dumps({"serviceCode": service_code, "gateways": list(gateways)}).encode()
         self._answers = {path: ((_FOLDER / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
         self._answers[f"{PATH}/settings.json"] = (settings, b"application/json")
 
-    def answer(self, path: str) -> tuple[bytes, bytes] | None:
+    def answer(self, path: str, query: bytes = b"") -> tuple[bytes, bytes] | None:
+        if path == f"{PATH}/sms.json" and self._sms_file is not None:
+            msisdn = parse_qs(query.decode("ascii", "replace")).get("msisdn", [""])[0]
+            return json.dumps(newest_for(self._sms_file, msisdn)).encode(), b"application/json"
         return self._answers.get(path)

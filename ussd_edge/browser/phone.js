@@ -45,6 +45,8 @@ $("end").addEventListener("click", hangUp);
 $("drop").addEventListener("click", hangUp);
 document.addEventListener("keydown", typed);
 setInterval(tick, 250);
+setInterval(texts, 1500);
+texts();
 show();
 
 function inSession() { return session !== null && !session.ended; }
@@ -170,4 +172,20 @@ function tick() {
   $("seconds").textContent = Math.floor(seconds);
   $("screens").textContent = session.screens;
   $("price").textContent = ((Math.floor(seconds / PERIOD_S) + 1) * PERIOD_NGN).toFixed(2);
+}
+
+async function texts() {
+  const msisdn = $("msisdn").value.replace(/\D/g, "");
+  let found;
+  try {
+    const answer = await fetch(`/phone/sms.json?${new URLSearchParams({ msisdn })}`);
+    found = answer.ok ? await answer.json() : [];
+  } catch {
+    return; // the edge starts anew, perhaps
+  }
+  $("texts").replaceChildren(...found.map((sms) => {
+    const item = Object.assign(document.createElement("li"), { textContent: sms.text });
+    item.dataset.id = sms.id;
+    return item;
+  }));
 }
