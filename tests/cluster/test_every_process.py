@@ -27,7 +27,10 @@ from tests.cluster.phone import Customer, balance_minor, dial, pay, promql, wait
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 SERVICES = {
-    "node": {f"kibubu.{name.lower()}.v1.{name}Service" for name in ("Ledger", "Payments", "Admin", "Review")},
+    "node": {
+        f"kibubu.{name.lower()}.v1.{name}Service"
+        for name in ("Ledger", "Payments", "Admin", "Review", "Config", "Feed")
+    },
     "fraud": {"kibubu.fraud.v1.FraudService"},
 }
 OF_GRPC = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
 from node.service.tls import load_server_credentials
 from node.storage.ledger_store import EntryResult
+from node.warm_up import warm_up
 from tests.consensus.certs import Authority
 from tests.service.one_node import PIN, PIN_KEY, START_NS, OneNode
 
@@ -89,8 +91,12 @@ class Books:
         return await self.desk.decide(draft, PIN)
 
 
+_compiled = cache(warm_up)  # so that no payment of a test waits for a compiler until its outcome is unknown
+
+
 @asynccontextmanager
 async def open_books(folder: Path) -> AsyncIterator[Books]:
+    _compiled()
     made = Books(folder / "ledger", Authority(folder))
     await made.server.start()
     try:

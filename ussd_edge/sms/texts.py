@@ -32,6 +32,17 @@ _RETURNED = N_("{receipt} Confirmed. {amount} was returned to {name} {number} on
 _GOT_BACK = N_("{receipt} Confirmed. {amount} was returned to you by {name} {number} on {date} at {time}.")
 _HELD = N_("{receipt} Your payment of {amount} to {name} is being checked; the money is reserved. We will tell you.")
 _UNDER_WAY = N_("{receipt} Your payment of {amount} to {name} is under way; the money is reserved. We will tell you.")
+_VOUCHER = N_(
+    "{receipt} Confirmed. {amount} waits for {number}, who has no account. It comes back if it is not collected."
+)
+_VOUCHER_FOR_YOU = N_(
+    "{receipt} {name} {number} sent you {amount}. Show this code to an agent, with the secret from the sender."
+)
+_COLLECTED = N_("{receipt} Confirmed. {amount} sent to {number} was collected on {date} at {time}.")
+_ASKED_BACK = N_(
+    "{receipt} {name} {number} asks {amount} back, sent to you by mistake. It is reserved. We will tell you."
+)
+_SOON_BACK = N_("{receipt} {amount} that you sent to {name} is reserved while we ask. We will tell you.")
 _FREED = N_("{receipt} Your payment of {amount} to {name} was not made. The money is yours again.")
 _FAILED = N_("Your payment of {amount} to {name} was not made. No money was taken.")
 _BALANCE = N_("New {brand} balance is {balance}.")
@@ -43,6 +54,7 @@ SENTENCES: Mapping[int, tuple[str, str]] = {
     2: (_PAID, _RECEIVED),  # till
     3: (_BILL, _BILL_RECEIVED),
     4: (_AIRTIME_FOR, ""),
+    6: (_COLLECTED, ""),  # a voucher, once it was collected
     7: (_AGENT_TAKES, _DEPOSITED),  # cash in: the agent pays in e-money what it takes in cash
     8: (_WITHDRAWN, _AGENT_PAYS),  # cash out
     9: (_FLOAT, _RECEIVED),
@@ -54,6 +66,9 @@ SENTENCES: Mapping[int, tuple[str, str]] = {
     16: (_SENT, _RECEIVED),  # bulk
 }
 _OTHERWISE = (_SENT, _RECEIVED)
+# The same while the money is reserved; all other kinds wait for a check or for a provider.
+_WHILE_RESERVED: Mapping[int, tuple[str, str]] = {6: (_VOUCHER, _VOUCHER_FOR_YOU), 12: (_ASKED_BACK, _SOON_BACK)}
+_VOUCHER_KIND = 6
 _AIRTIME_KIND = 4
 # Refusals that a person should hear of even when the screen was gone; a wrong PIN or number is told by the screen.
 _TOLD_REFUSALS = frozenset({"insufficient_funds", "refused_by_fraud_check", "refused_by_ledger"})
@@ -104,19 +119,22 @@ def _sides(told: feed_pb2.PaymentEvent) -> Iterator[_Side]:
         yield _Side("payer", payment.payer_msisdn, told.payer_language, payers, available_minor, outcome.fee_minor)
         yield _Side("payee", told.payee_msisdn, told.payee_language, payees, told.payee_available_minor)
         return
-    sentence, balance = _of_another_end(told)
-    yield _Side("payer", payment.payer_msisdn, told.payer_language, sentence, balance)
+    payers, payees, balance = _of_another_end(told)
+    yield _Side("payer", payment.payer_msisdn, told.payer_language, payers, balance)
+    number = payment.payee if payment.kind == _VOUCHER_KIND else told.payee_msisdn
+    yield _Side("payee", number, told.payee_language, payees, None)
 
 
-def _of_another_end(told: feed_pb2.PaymentEvent) -> tuple[str, int | None]:
+def _of_another_end(told: feed_pb2.PaymentEvent) -> tuple[str, str, int | None]:
     if told.state == feed_pb2.PAYMENT_STATE_HELD:
         by_us = told.outcome.status_name == "held_for_review"
-        return (_HELD if by_us else _UNDER_WAY), told.payer_available_minor
+        payers, payees = _WHILE_RESERVED.get(told.payment.kind, (_UNDER_WAY, ""))
+        return (_HELD, "", told.payer_available_minor) if by_us else (payers, payees, told.payer_available_minor)
     if told.state == feed_pb2.PAYMENT_STATE_CANCELLED:
-        return _FREED, told.payer_available_minor
+        return _FREED, "", told.payer_available_minor
     if told.state == feed_pb2.PAYMENT_STATE_EXPIRED:
-        return _FREED, None
-    return (_FAILED if told.outcome.status_name in _TOLD_REFUSALS else ""), None
+        return _FREED, "", None
+    return (_FAILED if told.outcome.status_name in _TOLD_REFUSALS else ""), "", None
 
 
 def _text(event: feed_pb2.Event, side: _Side, words: Words, language: str, style: Style) -> str:
@@ -134,7 +152,7 @@ def _text(event: feed_pb2.Event, side: _Side, words: Words, language: str, style
         "date": f"{local.day}/{local.month}/{local:%y}",
         "time": local.strftime("%H:%M") if language in _CLOCK_OF_24_HOURS else f"{local:%I:%M %p}".lstrip("0"),
     }
-    if payment.kind == _AIRTIME_KIND:
+    if to_payer and payment.kind in (_AIRTIME_KIND, _VOUCHER_KIND):
         fields["number"] = national(payment.payee)
     parts = [words(side.sentence).format(**fields)]
     if side.available_minor is not None:

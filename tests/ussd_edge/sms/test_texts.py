@@ -104,6 +104,26 @@ def test_each_end_of_a_held_payment() -> None:
     assert "under way" in both(event(4, state="HELD", status="provider_has_not_answered"))[0]
 
 
+def test_money_for_somebody_without_an_account() -> None:
+    sender, other = texts_of(
+        event(6, state="HELD", status="voucher_waits", payee="254799000001", payee_msisdn=""), WORDS_OF, STYLE
+    )
+    assert "Ksh500.00 waits for 0799000001, who has no account." in sender.text
+    assert (other.msisdn, other.text) == (
+        "254799000001",
+        "SG632NMUAB WANJIKU 0712000001 sent you Ksh500.00. Show this code to an agent, with the secret from the"
+        " sender.",
+    )
+    (collected,) = both(event(6, state="RELEASED", status="voucher_waits", payee="254799000001", payee_msisdn=""))
+    assert "Ksh500.00 sent to 0799000001 was collected on 6/7/24" in collected
+
+
+def test_a_reversal_that_waits_for_an_answer() -> None:
+    receiver, sender = both(event(12, state="HELD", status="reversal_is_reserved"))
+    assert receiver.startswith("SG632NMUAB JOHN DOE 0712345678 asks Ksh500.00 back, sent to you by mistake.")
+    assert sender == ("SG632NMUAB Ksh500.00 that you sent to WANJIKU is reserved while we ask. We will tell you.")
+
+
 def test_who_is_told_of_a_refusal() -> None:
     (failed,) = both(event(state="REFUSED", status="insufficient_funds"))
     assert failed == "Your payment of Ksh500.00 to JOHN DOE was not made. No money was taken."
