@@ -46,6 +46,7 @@ from node.service.guard import Guard
 from node.service.leadership import transfer_leadership
 from node.service.ledger_servicer import LedgerServicer
 from node.service.metrics import EngineCollector, NodeMetrics, RateMeter
+from node.service.pay_requests_servicer import PayRequestsServicer
 from node.service.payment_book import PaymentBook
 from node.service.payment_desk import PaymentDesk
 from node.service.payments_servicer import PaymentsServicer
@@ -263,6 +264,8 @@ class Node:
         payments_pb2_grpc.add_PaymentsServiceServicer_to_server(
             PaymentsServicer(book, desk, barrier, guard, admission), services
         )
+        requests = PayRequestsServicer(self._store, book, admission, barrier, guard)
+        payments_pb2_grpc.add_PayRequestsServiceServicer_to_server(requests, services)
         review = ReviewServicer(ReviewBook(self._store, self._tariffs), admission, barrier, guard, book, desk)
         review_pb2_grpc.add_ReviewServiceServicer_to_server(review, services)
         configuration = ConfigServicer(self._store, admission, barrier, guard)

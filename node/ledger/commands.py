@@ -68,7 +68,7 @@ def _apply(
         return _create(accounts, history, facts, command.create_account, timestamp_ns)
     if kind == "put_document":
         return put_document(history, facts, command.put_document, position, timestamp_ns)
-    if kind == "note_wrong_secret":
+    if kind in ("note_wrong_secret", "note_declined"):
         return C.OK, 0  # being remembered is all that it does
     if kind is None:
         return C.COMMAND_UNKNOWN, 0

@@ -44,6 +44,7 @@ class KindTerms:
     code: TransferCode = TransferCode.PRINCIPAL
     agent: Agent = Agent.NEITHER
     is_priced: bool = True
+    priced_as: PaymentKind | None = None  # the tariff's table, where that is another kind's
     too_little: PaymentStatus = PaymentStatus.INSUFFICIENT_FUNDS
     id_is_used: PaymentStatus = PaymentStatus.REFUSED_BY_LEDGER  # what it means that the ledger has a leg's id already
     scored_as: int = 0  # the kind as the fraud model was taught it (fraud/simulate); 0 = not scored
@@ -106,6 +107,15 @@ def _redemption(signer: Signer) -> KindTerms:
     )  # fmt: skip
 
 
+def _pay_request(priced_as: PaymentKind, payee_key: str) -> KindTerms:
+    """Paid as the merchant who asks is paid otherwise."""
+    return KindTerms(
+        _K.PAY_REQUEST, payee_key, priced_as=priced_as, scored_as=int(priced_as),
+        id_is_used=PaymentStatus.REQUEST_ALREADY_PAID, is_special=True,
+    )  # fmt: skip
+
+
+PAY_REQUEST_OF_TILL, PAY_REQUEST_OF_BILLER = _pay_request(_K.PAY_TILL, "till"), _pay_request(_K.PAY_BILL, "paybill")
 VOUCHER_TO_ACCOUNT = _redemption(Signer.NOBODY)
 REVERSAL_BY_PAYER = _reversal(_K.REVERSAL, Signer.PAYEE)
 REVERSAL_BY_OPERATOR = _reversal(_K.REVERSAL, Signer.NOBODY)
@@ -118,6 +128,7 @@ KINDS: dict[int, KindTerms] = {
         _reversal(_K.REVERSAL, Signer.PAYER, ("agent", "till", "paybill")),
         _reversal(_K.REFUND, Signer.PAYER, ("till", "paybill")),
         _redemption(Signer.PAYEE),
+        PAY_REQUEST_OF_TILL,
     )
 }
 _RARE = (REVERSAL_BY_PAYER, REVERSAL_BY_OPERATOR, VOUCHER_TO_ACCOUNT)

@@ -75,9 +75,10 @@ def content_hash(kind: int, payer: str, payee: str, amount_minor: int, currency:
     return int.from_bytes(hashlib.blake2b(parts.encode(), digest_size=8).digest(), "little")
 
 
-def pack_legs(decided: Decided, parties: Parties, *, hold_s: int = 0) -> bytes:
+def pack_legs(decided: Decided, parties: Parties, *, hold_s: int = 0, first_id: int = 0) -> bytes:
     """Principal to the payee, net fee to revenue, the payee's share of the charge out of the amount, duty to the tax
-    account, the agent's commission from the operator. hold_s: reserve for so many seconds instead of moving."""
+    account, the agent's commission from the operator. hold_s: reserve for so many seconds instead of moving; first_id:
+    of the first leg, 0 = the payment's own."""
     fee, payer = decided.fee, parties.payer
     excise_minor, payee_net_minor = fee.excise_minor, fee.payee_fee_minor - fee.payee_excise_minor
     legs: list[tuple[int, int, int, int]] = [
@@ -98,7 +99,7 @@ def pack_legs(decided: Decided, parties: Parties, *, hold_s: int = 0) -> bytes:
     last = len(legs) - 1
     packed = b""
     for number, (debit, credit, amount_minor, code) in enumerate(legs):
-        id_lo, id_hi = split_id(leg_id(decided.payment_id, number))
+        id_lo, id_hi = split_id(leg_id(decided.payment_id, number) if number or not first_id else first_id)
         packed += _TRANSFER.pack(
             id_lo, id_hi, debit, credit, amount_minor, 0, 0, group_lo, group_hi, 0,
             hold_s, ledger, code, flags | _LINKED if number < last else flags, 0, reference,
@@ -129,15 +130,16 @@ def derived_id(payment_id: int, purpose: str, number: int = 0) -> int:
     return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=16).digest(), "big")
 
 
-def pack_verdict(payment_id: int, legs: int, analyst: bytes, *, release: bool) -> bytes:
-    """All legs of a held payment posted, or all voided; the narrative says by whom. analyst: at most 20 bytes."""
+def pack_verdict(payment_id: int, legs: int, analyst: bytes, *, release: bool, first_id: int = 0) -> bytes:
+    """All legs of a held payment posted, or all voided; the narrative says by whom. analyst: at most 20 bytes;
+    first_id: of the first leg, 0 = the payment's own."""
     group_lo, group_hi = split_id(payment_id)
     narrative = (b"release:" if release else b"refuse:") + analyst
     end = int(TransferFlag.POST if release else TransferFlag.VOID)
     packed = []
     for number in range(legs):
         id_lo, id_hi = split_id(leg_id(payment_id, VERDICT_LEG + number))
-        pending_lo, pending_hi = split_id(leg_id(payment_id, number))
+        pending_lo, pending_hi = split_id(leg_id(payment_id, number) if number or not first_id else first_id)
         flags = end | (int(TransferFlag.LINKED) if number + 1 < legs else 0)
         record = _TRANSFER.pack(
             id_lo, id_hi, 0, 0, 0, pending_lo, pending_hi, group_lo, group_hi, 0,

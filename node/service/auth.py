@@ -20,6 +20,7 @@ STREAMS_PER_CONNECTION_MAX = 1_024
 _ALLOWED: Mapping[str, frozenset[str]] = {
     "kibubu.ledger.v1.LedgerService": frozenset({"operator"}),
     "kibubu.payments.v1.PaymentsService": frozenset({"operator", "edge"}),
+    "kibubu.payments.v1.PayRequestsService": frozenset({"operator", "edge"}),
     "kibubu.review.v1.ReviewService": frozenset({"operator"}),
     "kibubu.config.v1.ConfigService": frozenset({"operator"}),
     "kibubu.feed.v1.FeedService": frozenset({"operator", "auditor", "outbox"}),

@@ -23,6 +23,7 @@ from node.payments.receipts import POSITIONS, Place
 from node.payments.tariffs import Tariffs
 from node.service.fraud_rules import Listed
 from node.service.limits import REFERENCE_BYTES_MAX
+from node.service.pay_requests import PayRequests
 from node.service.payment_drafts import Draft
 from node.service.payment_outcomes import Legs, add_receipt, judge_by_legs, model_name, refusal, tell_special
 from node.service.payment_parties import PaymentParties, normalised
@@ -63,6 +64,7 @@ class PaymentBook:
         self._time_ns = time_ns
         self.past = PaymentPast(store)
         self.reversals = PaymentReversals(self.past, self.parties, tariffs, time_ns)
+        self.requests = PayRequests(store, self.parties, tariffs, time_ns)
         self.vouchers = PaymentVouchers(store, self.past, self.parties, tariffs, pin_key)
 
     @property
@@ -121,7 +123,13 @@ class PaymentBook:
     def _special(self, payment_id: int, request: payments_pb2.Payment, secret: str) -> Draft | PaymentStatus:
         if request.kind == payments_pb2.PAYMENT_KIND_REDEEM_VOUCHER:
             return self.vouchers.redeem(payment_id, request, secret)
+        if request.kind == payments_pb2.PAYMENT_KIND_PAY_REQUEST:
+            return self.requests.draft(payment_id, request)
         return self.reversals.draft(payment_id, request)
+
+    def merchant_name(self, request: payments_pb2.PayRequest) -> str:
+        ledger = self._tariffs.ledger_of(request.currency)
+        return self.parties.name_of(self.parties.by_keys(ledger, ("till", "paybill"), request.merchant))
 
     def _payer(self, ledger: int, terms: KindTerms, request: payments_pb2.Payment) -> tuple[str, int]:
         """As the request names the payer, and the account."""
@@ -194,7 +202,8 @@ class PaymentBook:
         elif draft.special is not None and draft.special.legs:
             legs = pack_chain(draft.payment_id, [*draft.special.legs, *_commission(draft, parties)])
         else:
-            legs = pack_legs(decided, parties, hold_s=draft.reserves_s)
+            first_id = draft.special.first_id if draft.special is not None else 0
+            legs = pack_legs(decided, parties, hold_s=draft.reserves_s, first_id=first_id)
         first, count = len(transfers) // TRANSFER.itemsize, len(legs) // TRANSFER.itemsize
         records += pack_payment(decided, parties, first, count)
         transfers += legs
@@ -338,7 +347,7 @@ def _sum_minor(transfers: Records, code: TransferCode) -> int:
 
 def _payee_fee_minor(transfers: Records, excise_minor: int, terms: KindTerms) -> int:
     """The duty leg holds the payer's and the payee's."""
-    if terms.kind not in (PaymentKind.PAY_BILL, PaymentKind.PAY_TILL):
+    if terms.kind not in (PaymentKind.PAY_BILL, PaymentKind.PAY_TILL, PaymentKind.PAY_REQUEST):
         return 0
     excise_of_both = _sum_minor(transfers, TransferCode.EXCISE_DUTY)
     return _sum_minor(transfers, TransferCode.PAYEE_FEE) + excise_of_both - excise_minor

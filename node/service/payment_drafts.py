@@ -27,6 +27,7 @@ class Special:
     is_covered: bool = False  # the money is reserved already: nothing needs to be available
     problem: PaymentStatus = PaymentStatus.OK  # a refusal that is told to nobody before the PIN was right
     commands: list[raft_pb2.Command] = field(default_factory=list)  # logged with it where the PIN was right
+    first_id: int = 0  # of the first leg, instead of the payment's own
     alone_on: int = 0  # while it is being decided, no other draft with this number is
     told: dict[str, Any] = field(default_factory=dict)  # further fields of its outcome, unless it is refused
 

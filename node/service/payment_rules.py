@@ -65,7 +65,7 @@ class PaymentRules:
             _check_funds(draft, payer)
 
     def _price(self, draft: Draft, tariff: Tariff | None) -> None:
-        kind = draft.terms.kind
+        kind = draft.terms.priced_as or draft.terms.kind
         if tariff is None or kind not in tariff.tables:
             draft.refuse(PaymentStatus.TARIFF_MISSING)
             return

@@ -83,7 +83,9 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
             if stored is None:
                 raise InvalidRequestError("payment_id: no held payment has this id")
             release = request.verdict == review_pb2.VERDICT_RELEASE
-            transfers = pack_verdict(payment_id, len(stored.legs), analyst, release=release)
+            first = stored.transfers[0]
+            first_id = int(first["id_hi"]) << 64 | int(first["id_lo"])
+            transfers = pack_verdict(payment_id, len(stored.legs), analyst, release=release, first_id=first_id)
             applied = await self._admission.submit(transfers=transfers)
             first = applied.replies[0]
             status = Status(int(first["status"]))

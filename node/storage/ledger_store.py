@@ -382,10 +382,12 @@ class LedgerStore:
             reference = self._reference(number)
         return self._stored(reference) if reference else None
 
-    def waiting_references(self, codes: Sequence[int]) -> list[int]:
-        """References of the pending transfers of these codes that still wait, oldest first."""
+    def waiting_references(self, codes: Sequence[int], *, debit_account: int = 0) -> list[int]:
+        """References of the pending transfers of these codes that still wait, oldest first; 0 = of all accounts."""
         rows = self._state.pending_rows
         waits = (rows[:, kernel.P_STATE] == kernel.ACTIVE) & np.isin(rows[:, kernel.P_CODE], codes)
+        if debit_account:
+            waits &= rows[:, kernel.P_DEBIT] == debit_account
         return sorted(rows[waits, kernel.P_REF].tolist())
 
     def transfer_at(self, reference: int) -> StoredTransfer:

@@ -28,6 +28,7 @@ from node.service.payment_desk import PaymentDesk
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook
 from node.service.review_servicer import ReviewServicer
+from node.warm_up import warm_up
 from tests.service.one_node import PIN, PIN_KEY, START_NS, OneNode
 
 AMOUNT = 300_000  # above what passes when the sidecar does not answer
@@ -90,6 +91,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certificates")
     ensure_certificates(folder, [("node", "n1")])
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm() -> None:
+    """A kernel that is compiled by the first payment would take longer than a payment may."""
+    warm_up()
 
 
 @pytest.fixture

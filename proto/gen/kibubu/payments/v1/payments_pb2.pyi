@@ -48,6 +48,8 @@ class _PaymentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentKi
     """
     PAYMENT_KIND_REFUND: _PaymentKind.ValueType  # 13
     """payer: the till or paybill that was paid"""
+    PAYMENT_KIND_PAY_REQUEST: _PaymentKind.ValueType  # 15
+    """original: the request, which says merchant, amount and reference; amount 0 = its own"""
 
 class PaymentKind(_PaymentKind, metaclass=_PaymentKindEnumTypeWrapper): ...
 
@@ -74,6 +76,8 @@ gives back at once; and whose money a reversal (named as original) has reserved 
 """
 PAYMENT_KIND_REFUND: PaymentKind.ValueType  # 13
 """payer: the till or paybill that was paid"""
+PAYMENT_KIND_PAY_REQUEST: PaymentKind.ValueType  # 15
+"""original: the request, which says merchant, amount and reference; amount 0 = its own"""
 Global___PaymentKind: _TypeAlias = PaymentKind  # noqa: Y015
 
 class _PaymentEnd:
@@ -99,6 +103,27 @@ PAYMENT_END_POSTED: PaymentEnd.ValueType  # 2
 PAYMENT_END_VOIDED: PaymentEnd.ValueType  # 3
 PAYMENT_END_EXPIRED: PaymentEnd.ValueType  # 4
 Global___PaymentEnd: _TypeAlias = PaymentEnd  # noqa: Y015
+
+class _PayRequestState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PayRequestStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PayRequestState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAY_REQUEST_STATE_UNSPECIFIED: _PayRequestState.ValueType  # 0
+    PAY_REQUEST_STATE_OPEN: _PayRequestState.ValueType  # 1
+    PAY_REQUEST_STATE_PAID: _PayRequestState.ValueType  # 2
+    PAY_REQUEST_STATE_DECLINED: _PayRequestState.ValueType  # 3
+    PAY_REQUEST_STATE_EXPIRED: _PayRequestState.ValueType  # 4
+
+class PayRequestState(_PayRequestState, metaclass=_PayRequestStateEnumTypeWrapper): ...
+
+PAY_REQUEST_STATE_UNSPECIFIED: PayRequestState.ValueType  # 0
+PAY_REQUEST_STATE_OPEN: PayRequestState.ValueType  # 1
+PAY_REQUEST_STATE_PAID: PayRequestState.ValueType  # 2
+PAY_REQUEST_STATE_DECLINED: PayRequestState.ValueType  # 3
+PAY_REQUEST_STATE_EXPIRED: PayRequestState.ValueType  # 4
+Global___PayRequestState: _TypeAlias = PayRequestState  # noqa: Y015
 
 @_typing.final
 class Payment(_message.Message):
@@ -696,3 +721,276 @@ class GetLanguageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetLanguageResponse: _TypeAlias = GetLanguageResponse  # noqa: Y015
+
+@_typing.final
+class PayRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAY_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MERCHANT_FIELD_NUMBER: _builtins.int
+    PAYER_MSISDN_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    ASK_TIME_NS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_NS_FIELD_NUMBER: _builtins.int
+    MERCHANT_NAME_FIELD_NUMBER: _builtins.int
+    pay_request_id: _builtins.bytes
+    merchant: _builtins.str
+    """till or paybill number"""
+    payer_msisdn: _builtins.str
+    amount_minor: _builtins.int
+    currency: _builtins.str
+    reference: _builtins.str
+    ask_time_ns: _builtins.int
+    expire_time_ns: _builtins.int
+    merchant_name: _builtins.str
+    """in lists"""
+    def __init__(
+        self,
+        *,
+        pay_request_id: _builtins.bytes = ...,
+        merchant: _builtins.str = ...,
+        payer_msisdn: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        currency: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        ask_time_ns: _builtins.int = ...,
+        expire_time_ns: _builtins.int = ...,
+        merchant_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "ask_time_ns", b"ask_time_ns", "currency", b"currency", "expire_time_ns", b"expire_time_ns", "merchant", b"merchant", "merchant_name", b"merchant_name", "pay_request_id", b"pay_request_id", "payer_msisdn", b"payer_msisdn", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PayRequest: _TypeAlias = PayRequest  # noqa: Y015
+
+@_typing.final
+class OpenPayRequests(_message.Message):
+    """How the node keeps what is open for a customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAY_REQUEST_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pay_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        pay_request_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pay_request_ids", b"pay_request_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenPayRequests: _TypeAlias = OpenPayRequests  # noqa: Y015
+
+@_typing.final
+class RequestPaymentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAY_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MERCHANT_FIELD_NUMBER: _builtins.int
+    PAYER_MSISDN_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    EXPIRE_S_FIELD_NUMBER: _builtins.int
+    pay_request_id: _builtins.bytes
+    """16 bytes: the idempotency key"""
+    merchant: _builtins.str
+    payer_msisdn: _builtins.str
+    amount_minor: _builtins.int
+    currency: _builtins.str
+    reference: _builtins.str
+    """at most 20 bytes"""
+    expire_s: _builtins.int
+    """60 to 604,800; 0 = a day"""
+    def __init__(
+        self,
+        *,
+        pay_request_id: _builtins.bytes = ...,
+        merchant: _builtins.str = ...,
+        payer_msisdn: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        currency: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        expire_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "expire_s", b"expire_s", "merchant", b"merchant", "pay_request_id", b"pay_request_id", "payer_msisdn", b"payer_msisdn", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestPaymentRequest: _TypeAlias = RequestPaymentRequest  # noqa: Y015
+
+@_typing.final
+class RequestPaymentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    STATUS_NAME_FIELD_NUMBER: _builtins.int
+    GSMA_CODE_FIELD_NUMBER: _builtins.int
+    GSMA_CATEGORY_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    status: _builtins.int
+    """PaymentStatus"""
+    status_name: _builtins.str
+    gsma_code: _builtins.str
+    gsma_category: _builtins.str
+    state: Global___PayRequestState.ValueType
+    position: _builtins.int
+    duplicate: _builtins.bool
+    @_builtins.property
+    def request(self) -> Global___PayRequest: ...
+    def __init__(
+        self,
+        *,
+        status: _builtins.int = ...,
+        status_name: _builtins.str = ...,
+        gsma_code: _builtins.str = ...,
+        gsma_category: _builtins.str = ...,
+        request: Global___PayRequest | None = ...,
+        state: Global___PayRequestState.ValueType = ...,
+        position: _builtins.int = ...,
+        duplicate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "position", b"position", "request", b"request", "state", b"state", "status", b"status", "status_name", b"status_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestPaymentResponse: _TypeAlias = RequestPaymentResponse  # noqa: Y015
+
+@_typing.final
+class DeclinePayRequestRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAY_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PAYER_MSISDN_FIELD_NUMBER: _builtins.int
+    pay_request_id: _builtins.bytes
+    payer_msisdn: _builtins.str
+    def __init__(
+        self,
+        *,
+        pay_request_id: _builtins.bytes = ...,
+        payer_msisdn: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pay_request_id", b"pay_request_id", "payer_msisdn", b"payer_msisdn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclinePayRequestRequest: _TypeAlias = DeclinePayRequestRequest  # noqa: Y015
+
+@_typing.final
+class GetPayRequestRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAY_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    pay_request_id: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        pay_request_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pay_request_id", b"pay_request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPayRequestRequest: _TypeAlias = GetPayRequestRequest  # noqa: Y015
+
+@_typing.final
+class ListWaitingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MSISDN_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    msisdn: _builtins.str
+    currency: _builtins.str
+    def __init__(
+        self,
+        *,
+        msisdn: _builtins.str = ...,
+        currency: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "msisdn", b"msisdn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWaitingRequest: _TypeAlias = ListWaitingRequest  # noqa: Y015
+
+@_typing.final
+class WaitingReversal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    ORIGINAL_PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    PAYER_NAME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_NS_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.bytes
+    """of the reversal: what a payment of PAYMENT_KIND_REVERSAL names to agree"""
+    original_payment_id: _builtins.bytes
+    amount_minor: _builtins.int
+    payer_name: _builtins.str
+    """who gets it back"""
+    expire_time_ns: _builtins.int
+    def __init__(
+        self,
+        *,
+        payment_id: _builtins.bytes = ...,
+        original_payment_id: _builtins.bytes = ...,
+        amount_minor: _builtins.int = ...,
+        payer_name: _builtins.str = ...,
+        expire_time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "expire_time_ns", b"expire_time_ns", "original_payment_id", b"original_payment_id", "payer_name", b"payer_name", "payment_id", b"payment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitingReversal: _TypeAlias = WaitingReversal  # noqa: Y015
+
+@_typing.final
+class ListWaitingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    REVERSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___PayRequest]:
+        """at most 10"""
+
+    @_builtins.property
+    def reversals(self) -> _containers.RepeatedCompositeFieldContainer[Global___WaitingReversal]:
+        """at most 10"""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___PayRequest] | None = ...,
+        reversals: _abc.Iterable[Global___WaitingReversal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests", "reversals", b"reversals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWaitingResponse: _TypeAlias = ListWaitingResponse  # noqa: Y015

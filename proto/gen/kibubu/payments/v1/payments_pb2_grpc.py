@@ -361,3 +361,208 @@ class PaymentsService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class PayRequestsServiceStub:
+    """Requests to pay: a merchant asks, the customer pays (PAYMENT_KIND_PAY_REQUEST), declines, or lets it expire.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.RequestPayment = channel.unary_unary(
+                '/kibubu.payments.v1.PayRequestsService/RequestPayment',
+                request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.RequestPaymentRequest.SerializeToString,
+                response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.RequestPaymentResponse.FromString,
+                _registered_method=True)
+        self.DeclinePayRequest = channel.unary_unary(
+                '/kibubu.payments.v1.PayRequestsService/DeclinePayRequest',
+                request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.DeclinePayRequestRequest.SerializeToString,
+                response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.RequestPaymentResponse.FromString,
+                _registered_method=True)
+        self.GetPayRequest = channel.unary_unary(
+                '/kibubu.payments.v1.PayRequestsService/GetPayRequest',
+                request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetPayRequestRequest.SerializeToString,
+                response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.RequestPaymentResponse.FromString,
+                _registered_method=True)
+        self.ListWaiting = channel.unary_unary(
+                '/kibubu.payments.v1.PayRequestsService/ListWaiting',
+                request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.ListWaitingRequest.SerializeToString,
+                response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.ListWaitingResponse.FromString,
+                _registered_method=True)
+
+
+class PayRequestsServiceServicer:
+    """Requests to pay: a merchant asks, the customer pays (PAYMENT_KIND_PAY_REQUEST), declines, or lets it expire.
+    """
+
+    def RequestPayment(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeclinePayRequest(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPayRequest(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWaiting(self, request, context):
+        """What a customer has to decide: open requests, and reversals that have their money reserved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_PayRequestsServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'RequestPayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPayment,
+                    request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.RequestPaymentRequest.FromString,
+                    response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.RequestPaymentResponse.SerializeToString,
+            ),
+            'DeclinePayRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeclinePayRequest,
+                    request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.DeclinePayRequestRequest.FromString,
+                    response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.RequestPaymentResponse.SerializeToString,
+            ),
+            'GetPayRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPayRequest,
+                    request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetPayRequestRequest.FromString,
+                    response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.RequestPaymentResponse.SerializeToString,
+            ),
+            'ListWaiting': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWaiting,
+                    request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.ListWaitingRequest.FromString,
+                    response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.ListWaitingResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'kibubu.payments.v1.PayRequestsService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('kibubu.payments.v1.PayRequestsService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class PayRequestsService:
+    """Requests to pay: a merchant asks, the customer pays (PAYMENT_KIND_PAY_REQUEST), declines, or lets it expire.
+    """
+
+    @staticmethod
+    def RequestPayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.payments.v1.PayRequestsService/RequestPayment',
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.RequestPaymentRequest.SerializeToString,
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.RequestPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeclinePayRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.payments.v1.PayRequestsService/DeclinePayRequest',
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.DeclinePayRequestRequest.SerializeToString,
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.RequestPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPayRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.payments.v1.PayRequestsService/GetPayRequest',
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.GetPayRequestRequest.SerializeToString,
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.RequestPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWaiting(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.payments.v1.PayRequestsService/ListWaiting',
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.ListWaitingRequest.SerializeToString,
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.ListWaitingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -122,3 +122,61 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payments_pb2.GetLanguageResponse, _abc.Awaitable[_payments_pb2.GetLanguageResponse]]: ...
 
 def add_PaymentsServiceServicer_to_server(servicer: PaymentsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class PayRequestsServiceStub:
+    """Requests to pay: a merchant asks, the customer pays (PAYMENT_KIND_PAY_REQUEST), declines, or lets it expire."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> PayRequestsServiceAsyncStub: ...
+    RequestPayment: _grpc.UnaryUnaryMultiCallable[_payments_pb2.RequestPaymentRequest, _payments_pb2.RequestPaymentResponse]
+    DeclinePayRequest: _grpc.UnaryUnaryMultiCallable[_payments_pb2.DeclinePayRequestRequest, _payments_pb2.RequestPaymentResponse]
+    GetPayRequest: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetPayRequestRequest, _payments_pb2.RequestPaymentResponse]
+    ListWaiting: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListWaitingRequest, _payments_pb2.ListWaitingResponse]
+    """What a customer has to decide: open requests, and reversals that have their money reserved."""
+
+@_typing.type_check_only
+class PayRequestsServiceAsyncStub(PayRequestsServiceStub):
+    """Requests to pay: a merchant asks, the customer pays (PAYMENT_KIND_PAY_REQUEST), declines, or lets it expire."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    RequestPayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.RequestPaymentRequest, _payments_pb2.RequestPaymentResponse]  # type: ignore[assignment]
+    DeclinePayRequest: _aio.UnaryUnaryMultiCallable[_payments_pb2.DeclinePayRequestRequest, _payments_pb2.RequestPaymentResponse]  # type: ignore[assignment]
+    GetPayRequest: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetPayRequestRequest, _payments_pb2.RequestPaymentResponse]  # type: ignore[assignment]
+    ListWaiting: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListWaitingRequest, _payments_pb2.ListWaitingResponse]  # type: ignore[assignment]
+    """What a customer has to decide: open requests, and reversals that have their money reserved."""
+
+class PayRequestsServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Requests to pay: a merchant asks, the customer pays (PAYMENT_KIND_PAY_REQUEST), declines, or lets it expire."""
+
+    @_abc_1.abstractmethod
+    def RequestPayment(
+        self,
+        request: _payments_pb2.RequestPaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.RequestPaymentResponse, _abc.Awaitable[_payments_pb2.RequestPaymentResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeclinePayRequest(
+        self,
+        request: _payments_pb2.DeclinePayRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.RequestPaymentResponse, _abc.Awaitable[_payments_pb2.RequestPaymentResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetPayRequest(
+        self,
+        request: _payments_pb2.GetPayRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.RequestPaymentResponse, _abc.Awaitable[_payments_pb2.RequestPaymentResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListWaiting(
+        self,
+        request: _payments_pb2.ListWaitingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.ListWaitingResponse, _abc.Awaitable[_payments_pb2.ListWaitingResponse]]:
+        """What a customer has to decide: open requests, and reversals that have their money reserved."""
+
+def add_PayRequestsServiceServicer_to_server(servicer: PayRequestsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

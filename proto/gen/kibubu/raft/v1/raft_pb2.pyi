@@ -72,6 +72,7 @@ class Command(_message.Message):
     SET_NAME_FIELD_NUMBER: _builtins.int
     PUT_DOCUMENT_FIELD_NUMBER: _builtins.int
     NOTE_WRONG_SECRET_FIELD_NUMBER: _builtins.int
+    NOTE_DECLINED_FIELD_NUMBER: _builtins.int
     SET_LANGUAGE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.bytes
     """16 bytes big-endian; with the content, the idempotency key"""
@@ -92,6 +93,8 @@ class Command(_message.Message):
     @_builtins.property
     def note_wrong_secret(self) -> Global___NoteWrongSecret: ...
     @_builtins.property
+    def note_declined(self) -> Global___NoteDeclined: ...
+    @_builtins.property
     def set_language(self) -> Global___SetLanguage: ...
     def __init__(
         self,
@@ -105,13 +108,14 @@ class Command(_message.Message):
         set_name: Global___SetName | None = ...,
         put_document: Global___PutDocument | None = ...,
         note_wrong_secret: Global___NoteWrongSecret | None = ...,
+        note_declined: Global___NoteDeclined | None = ...,
         set_language: Global___SetLanguage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "note_declined", b"note_declined", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "request_id", b"request_id", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "note_declined", b"note_declined", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "request_id", b"request_id", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["create_account", "add_handle", "set_flags", "set_overdraft_limit", "set_pin_verifier", "set_name", "put_document", "note_wrong_secret", "set_language"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["create_account", "add_handle", "set_flags", "set_overdraft_limit", "set_pin_verifier", "set_name", "put_document", "note_wrong_secret", "note_declined", "set_language"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -373,3 +377,24 @@ class NoteWrongSecret(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NoteWrongSecret: _TypeAlias = NoteWrongSecret  # noqa: Y015
+
+@_typing.final
+class NoteDeclined(_message.Message):
+    """A customer declined a request to pay. That it was applied is what there is to know; its id follows from the request's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAY_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    pay_request_id: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        pay_request_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pay_request_id", b"pay_request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoteDeclined: _TypeAlias = NoteDeclined  # noqa: Y015
