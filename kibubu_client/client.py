@@ -162,6 +162,32 @@ class Client:
             for event in page.events:
                 yield event
 
+    async def request_payment(self, request: payments_pb2.RequestPaymentRequest) -> payments_pb2.RequestPaymentResponse:
+        """A merchant asks a customer, who pays with PAYMENT_KIND_PAY_REQUEST; the same id again is the same request."""
+        return await self._pay_request("RequestPayment", request)
+
+    async def decline_pay_request(self, pay_request_id: bytes, msisdn: str) -> payments_pb2.RequestPaymentResponse:
+        request = payments_pb2.DeclinePayRequestRequest(pay_request_id=pay_request_id, payer_msisdn=msisdn)
+        return await self._pay_request("DeclinePayRequest", request)
+
+    async def pay_request(self, pay_request_id: bytes) -> payments_pb2.RequestPaymentResponse:
+        request = payments_pb2.GetPayRequestRequest(pay_request_id=pay_request_id)
+        return await self._pay_request("GetPayRequest", request)
+
+    async def waiting(self, msisdn: str, currency: str) -> payments_pb2.ListWaitingResponse:
+        """What a customer has to decide: open requests, and reversals that have the customer's money reserved."""
+        request = payments_pb2.ListWaitingRequest(msisdn=msisdn, currency=currency)
+        response: payments_pb2.ListWaitingResponse = await self._leader.call(
+            payments_pb2_grpc.PayRequestsServiceStub, "ListWaiting", request, self._deadline_s
+        )
+        return response
+
+    async def _pay_request(self, method: str, request: Any) -> payments_pb2.RequestPaymentResponse:
+        response: payments_pb2.RequestPaymentResponse = await self._leader.call(
+            payments_pb2_grpc.PayRequestsServiceStub, method, request, self._deadline_s
+        )
+        return response
+
     # --- accounts and history ---------------------------------------------------------------------------------------
 
     async def create_accounts(self, request: ledger_pb2.CreateAccountsRequest) -> ledger_pb2.CreateAccountsResponse:

@@ -101,12 +101,8 @@ async def test_a_merchant_asks_and_the_customer_pays_once(shop: Shop) -> None:
 async def test_a_biller_asks_by_its_own_tariff(shop: Shop) -> None:
     await shop.ask(1, merchant="888880", amount_minor=120_000, reference="ACC 9")
     quote = shop.leader.quote(kind=PAY, payee="", amount_minor=0, original_payment_id=raw(1))
-    assert (quote.status_name, quote.payee_name, quote.amount_minor, quote.fee_minor) == (
-        "ok",
-        "888880",
-        120_000,
-        1_000,
-    )
+    assert (quote.status_name, quote.payee_name) == ("ok", "888880")
+    assert (quote.amount_minor, quote.fee_minor) == (120_000, 1_000)
     assert (await shop.pay(2, 1)).payee_fee_minor == 500
     assert (await shop.pay(2, 1)).payee_fee_minor == 500
     assert available_minor(shop.node, shop.people["paybill"]) == 119_500
