@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from rich.console import Console
-from rich.table import Table
 
 from cluster import inspection, lifecycle, processes
 from cluster import rolling as rolling_restart
@@ -18,6 +17,7 @@ from cluster.accounts import LEDGER_KES, AccountNameError, find_account
 from cluster.calls import Caller, CallError, operator_caller
 from cluster.certificates import CertificateError
 from cluster.cli_bench import bench
+from cluster.cli_books import balance, receipt, statement, trial_balance
 from cluster.cli_chaos import chaos
 from cluster.cli_fraud import fraud
 from cluster.cli_load import simulate
@@ -215,51 +215,6 @@ def _parse_id(text: str) -> bytes:
 
 
 @main.command()
-@click.argument("account")
-def balance(account: str) -> None:
-    """What an account has, and what of it is free."""
-    with _clear_errors(), _caller(_layout()) as caller:
-        found = find_account(caller, account)
-    click.echo(
-        f"{found.name} (#{found.account_number}): KES {format_minor(found.balance_minor)}, "
-        f"available {format_minor(found.available_minor)}"
-    )
-
-
-@main.command()
-@click.argument("account")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
-def statement(account: str, limit: int) -> None:
-    """The newest transfers of an account."""
-    with _clear_errors(), _caller(_layout()) as caller:
-        found = find_account(caller, account)
-        answer = caller.leader(
-            lambda c: ledger_pb2_grpc.LedgerServiceStub(c).GetStatement,
-            ledger_pb2.GetStatementRequest(account_number=found.account_number, page_size=limit),
-        )
-    table = Table(title=f"{found.name} (#{found.account_number})")
-    for title in ("position", "id", "in or out", "other", "balance", "narrative"):
-        table.add_column(title, justify="right" if title in ("position", "in or out", "balance") else "left")
-    for stored in answer.transfers:
-        table.add_row(*_statement_row(stored, found.account_number))
-    _console.print(table)
-
-
-def _statement_row(stored: ledger_pb2.StoredTransfer, number: int) -> tuple[str, ...]:
-    entry, result = stored.transfer, stored.result
-    outgoing = entry.debit_account == number
-    amount_minor = -entry.amount_minor if outgoing else entry.amount_minor
-    return (
-        str(result.position),
-        entry.id.hex(),
-        format_minor(amount_minor),
-        f"#{entry.credit_account if outgoing else entry.debit_account}",
-        format_minor(result.debit_balance_minor if outgoing else result.credit_balance_minor),
-        entry.narrative,
-    )
-
-
-@main.command()
 def verify() -> None:
     """Recompute every balance and the hash chain on every node, and compare the nodes."""
     layout = _layout()
@@ -274,10 +229,14 @@ def verify() -> None:
     click.echo("the books are right")
 
 
+main.add_command(balance)
 main.add_command(bench)
 main.add_command(chaos)
 main.add_command(fraud)
+main.add_command(receipt)
 main.add_command(simulate)
+main.add_command(statement)
+main.add_command(trial_balance)
 
 if __name__ == "__main__":
     main()

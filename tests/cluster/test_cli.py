@@ -12,7 +12,7 @@ from cluster.layout import Layout
 
 COMMANDS = (
     "up", "down", "status", "kill", "start", "pause", "resume", "transfer", "balance", "statement", "verify", "bench",
-    "chaos", "fraud",
+    "chaos", "fraud", "trial-balance", "receipt",
 )  # fmt: skip
 
 
