@@ -117,20 +117,22 @@ def show(*, payment: str) -> None:
 @fraud.command()
 @click.argument("payment")
 @click.option("--analyst", help="Who decides; without it the user's name.")
-def release(*, payment: str, analyst: str | None) -> None:
+@click.option("--comment", default="", help="Why, in a few words; kept in the ledger.")
+def release(*, payment: str, analyst: str | None, comment: str) -> None:
     """Let a held payment go where it was sent."""
-    _decide(payment, analyst, release=True)
+    _decide(payment, analyst, comment, release=True)
 
 
 @fraud.command()
 @click.argument("payment")
 @click.option("--analyst", help="Who decides; without it the user's name.")
-def refuse(*, payment: str, analyst: str | None) -> None:
+@click.option("--comment", default="", help="Why, in a few words; kept in the ledger.")
+def refuse(*, payment: str, analyst: str | None, comment: str) -> None:
     """Leave a held payment's money with the payer."""
-    _decide(payment, analyst, release=False)
+    _decide(payment, analyst, comment, release=False)
 
 
-def _decide(payment: str, analyst: str | None, *, release: bool) -> None:
+def _decide(payment: str, analyst: str | None, comment: str, *, release: bool) -> None:
     from kibubu.review.v1 import review_pb2
 
     from cluster import review
@@ -139,7 +141,39 @@ def _decide(payment: str, analyst: str | None, *, release: bool) -> None:
     try:
         with operator_caller(layout_from_environment()) as caller:
             name = review.analyst_name(analyst)
-            click.echo(review.decide(caller, review.payment_id_of(payment), verdict, name))
+            click.echo(review.decide(caller, review.payment_id_of(payment), verdict, name, comment))
+    except _EXPECTED as error:
+        raise click.ClickException(str(error)) from error
+
+
+@fraud.group()
+def thresholds() -> None:
+    """Costs and thresholds of the fraud check: the same on every node, every version kept."""
+
+
+@thresholds.command("show")
+def show_thresholds() -> None:
+    """What is in force, and who set it."""
+    from cluster import thresholds as settings
+
+    try:
+        with operator_caller(layout_from_environment()) as caller:
+            click.echo(settings.show(caller))
+    except _EXPECTED as error:
+        raise click.ClickException(str(error)) from error
+
+
+@thresholds.command("set", short_help="Change some, as NAME=NUMBER.")
+@click.argument("changes", nargs=-1, required=True, metavar="NAME=NUMBER...")
+@click.option("--author", help="Who answers for it; without it the user's name.")
+def set_thresholds(*, changes: tuple[str, ...], author: str | None) -> None:
+    """Change some, as NAME=NUMBER; the others stay. From the next payment on, on every node."""
+    from cluster import review
+    from cluster import thresholds as settings
+
+    try:
+        with operator_caller(layout_from_environment()) as caller:
+            click.echo(settings.change(caller, changes, review.analyst_name(author)))
     except _EXPECTED as error:
         raise click.ClickException(str(error)) from error
 

@@ -17,6 +17,7 @@ from fraud.reasons import WORDS
 
 _BARS = " ▁▂▃▄▅▆▇█"
 ANALYST_BYTES_MAX = 20
+VERDICTS = {review_pb2.VERDICT_RELEASE: "release", review_pb2.VERDICT_REFUSE: "refuse"}
 STATES = {
     review_pb2.REVIEW_STATE_WAITING: "waiting",
     review_pb2.REVIEW_STATE_RELEASED: "released",
@@ -72,6 +73,7 @@ def show(caller: Caller, payment_id: bytes) -> RenderableType:
         f"held {_time(held.held_time_ns)}, ends by itself {_time(held.expire_time_ns)}",
         f"score {_score(held)}, model {held.model_version or 'none'}",
         *(f"  - {WORDS.get(reason, reason)}" for reason in held.reasons),
+        f"{held.analysts_needed} must agree" + "".join(_said(opinion) for opinion in held.opinions),
     ]
     return Group(
         "\n".join(lines),
@@ -80,12 +82,16 @@ def show(caller: Caller, payment_id: bytes) -> RenderableType:
     )
 
 
-def decide(caller: Caller, payment_id: bytes, verdict: review_pb2.Verdict.ValueType, analyst: str) -> str:
+def decide(
+    caller: Caller, payment_id: bytes, verdict: review_pb2.Verdict.ValueType, analyst: str, comment: str = ""
+) -> str:
     """One line that says what became of it. Raises CallError when it was decided otherwise before."""
     answer = caller.leader(
         lambda channel: review_pb2_grpc.ReviewServiceStub(channel).DecideHeldPayment,
-        review_pb2.DecideHeldPaymentRequest(payment_id=payment_id, verdict=verdict, analyst=analyst),
+        review_pb2.DecideHeldPaymentRequest(payment_id=payment_id, verdict=verdict, analyst=analyst, comment=comment),
     )
+    if answer.analysts_missing:
+        return f"{analyst} says {VERDICTS[verdict]}; {answer.analysts_missing} other analyst must agree"
     state = STATES.get(answer.state, "?")
     if answer.status != STATUS_OK:
         raise CallError(f"{answer.status_name}: the payment is {state} already; nothing was changed")
@@ -114,6 +120,11 @@ def spark(values: list[int]) -> str:
         return ""
     most = max(max(values), 1)
     return "".join(_BARS[max(0, min(8, round(8 * value / most)))] for value in values)
+
+
+def _said(opinion: review_pb2.Opinion) -> str:
+    comment = f": {opinion.comment}" if opinion.comment else ""
+    return f"\n  - {opinion.analyst} says {VERDICTS.get(opinion.verdict, '?')}{comment}"
 
 
 def _because(held: review_pb2.HeldPayment) -> str:

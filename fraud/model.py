@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from catboost import CatBoostClassifier
 
-from fraud.decide import Costs, CostsError, costs_from, decisions
 from fraud.evaluate import platt
 from fraud.trees import Trees, TreesError, trees_of
 from node.ledger import features
+from node.ledger.fraud_costs import Costs, CostsError, costs_from, decisions
 from node.ledger.statuses import FraudDecision
 
 MODEL_FILE, CARD_FILE, CARD_TEXT, METRICS_FILE = "model.cbm", "card.json", "CARD.md", "metrics.json"

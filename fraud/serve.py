@@ -31,10 +31,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from fraud.config import ConfigError, FraudConfig, load_config
-from fraud.decide import hold_probability
 from fraud.model import Model, ModelError, load_model
 from fraud.slots import Slots, disagreements
 from node.ledger import features
+from node.ledger.fraud_costs import hold_probability
 from node.ledger.statuses import FraudDecision
 
 ROWS_MAX = 1_024

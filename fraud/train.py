@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fraud import drift
-from fraud.decide import Costs, decisions, hold_probability
 from fraud.evaluate import at_alert_rate, average_precision, calibration_error, fit_platt, platt, victims_saved
 from fraud.fitting import Budget, Fitted, fit
 from fraud.leaks import AUPRC_MAX, leaky_features
@@ -24,6 +23,7 @@ from fraud.paysim.errors import DataError, LeakError
 from fraud.simulate import History, Typology
 from fraud.trees import trees_of
 from node.ledger import features
+from node.ledger.fraud_costs import Costs, decisions, hold_probability
 from node.ledger.statuses import FraudDecision
 
 CUSTOMERS, DAYS, SEED = 40_000, 60, 7

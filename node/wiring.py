@@ -52,6 +52,7 @@ from node.service.payment_desk import PaymentDesk
 from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook
+from node.service.review_desk import ReviewDesk, ThresholdsInForce
 from node.service.review_servicer import ReviewServicer
 from node.service.scrubbing import ScrubThread
 from node.service.tls import load_server_credentials
@@ -266,7 +267,11 @@ class Node:
         )
         requests = PayRequestsServicer(self._store, book, admission, barrier, guard)
         payments_pb2_grpc.add_PayRequestsServiceServicer_to_server(requests, services)
-        review = ReviewServicer(ReviewBook(self._store, self._tariffs), admission, barrier, guard, book, desk)
+        thresholds = ThresholdsInForce(self._store)
+        review = ReviewServicer(
+            ReviewBook(self._store, self._tariffs, thresholds), admission, barrier, guard, book, desk,
+            ReviewDesk(self._store, admission, thresholds),
+        )  # fmt: skip
         review_pb2_grpc.add_ReviewServiceServicer_to_server(review, services)
         configuration = ConfigServicer(self._store, admission, barrier, guard)
         config_pb2_grpc.add_ConfigServiceServicer_to_server(configuration, services)

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable
 
 from node.payments.tariffs import TariffError, parse_tariff
+from node.service import fraud_thresholds
 
 Rule = Callable[[str, bytes], str]
 
@@ -27,4 +28,5 @@ def _tariff(key: str, body: bytes) -> str:
 
 KINDS: dict[str, Rule] = {
     "tariff": _tariff,
+    fraud_thresholds.KIND: fraud_thresholds.check_document,
 }

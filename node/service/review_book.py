@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kibubu.review.v1 import review_pb2
@@ -14,9 +15,13 @@ from node.ledger.statuses import PaymentStatus, TransferCode
 from node.payments.plan import HOLD_TIMEOUT_S, VERDICT_LEG
 from node.payments.tariffs import Tariffs
 from node.service.fraud_rules import RULE_REASON_FIRST, Rule
+from node.service.fraud_thresholds import Thresholds
 from node.service.limits import REVIEW_HISTORY_MAX
 from node.service.payment_past import id_of, reference_as_id
 from node.service.payment_reversals import RESERVED_S
+from node.service.review_links import links_around
+from node.service.review_opinions import KIND as OPINIONS
+from node.service.review_opinions import REFUSE, RELEASE, key_of, opinions_in
 from node.storage.ledger_store import LedgerStore, StoredPayment, StoredTransfer
 
 _STATES = {
@@ -24,12 +29,14 @@ _STATES = {
     kernel.VOIDED: review_pb2.REVIEW_STATE_REFUSED,
     kernel.EXPIRED: review_pb2.REVIEW_STATE_EXPIRED,
 }
+_VERDICTS = {RELEASE: review_pb2.VERDICT_RELEASE, REFUSE: review_pb2.VERDICT_REFUSE}
 _PRINCIPALS = (TransferCode.PRINCIPAL, TransferCode.AIRTIME)
 
 
 class ReviewBook:
-    def __init__(self, store: LedgerStore, tariffs: Tariffs) -> None:
+    def __init__(self, store: LedgerStore, tariffs: Tariffs, thresholds: Callable[[], Thresholds]) -> None:
         self._store = store
+        self._thresholds = thresholds
         self._tariffs = tariffs
 
     def waiting(self, limit: int) -> tuple[list[review_pb2.HeldPayment], int]:
@@ -79,7 +86,18 @@ class ReviewBook:
             model_version=f"{version:08x}" if version else "",
             reasons=[_reason(reason) for reason in reasons if reason],
             analyst=_analyst(verdict) if verdict is not None and not int(verdict.outcome["status"]) else "",
+            opinions=self._opinions(payment_id),
+            analysts_needed=self._thresholds().analysts_needed(int(record["amount_minor"])),
         )
+
+    def _opinions(self, payment_id: int) -> list[review_pb2.Opinion]:
+        return [
+            review_pb2.Opinion(verdict=_VERDICTS[one.verdict], analyst=one.analyst, comment=one.comment)
+            for one in opinions_in(self._store.document(OPINIONS, key_of(payment_id)))
+        ]
+
+    def links(self, stored: StoredPayment) -> list[review_pb2.Link]:
+        return links_around(self._store, int(stored.record["payer_account"]), int(stored.record["payee_account"]))
 
     def reversals(self, limit: int) -> tuple[list[review_pb2.Reversal], int]:
         """The oldest that wait, and how many there are in all."""

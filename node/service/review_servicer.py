@@ -8,23 +8,25 @@ from kibubu.review.v1 import review_pb2, review_pb2_grpc
 
 from node.ledger.records import TransferFlag
 from node.ledger.statuses import PaymentStatus, Status, TransferCode
-from node.payments.plan import pack_verdict
 from node.service.admission import Admission
 from node.service.codec import id_from_bytes, status_name
 from node.service.errors import InvalidRequestError
 from node.service.guard import Guard
-from node.service.limits import ANALYST_BYTES_MAX, REVIEW_PAGE_DEFAULT, REVIEW_PAGE_MAX
+from node.service.limits import ANALYST_BYTES_MAX, REVIEW_COMMENT_BYTES_MAX, REVIEW_PAGE_DEFAULT, REVIEW_PAGE_MAX
 from node.service.payment_book import PaymentBook
 from node.service.payment_desk import PaymentDesk
 from node.service.payment_outcomes import refusal
 from node.service.payment_reversals import pack_end
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook, maker_of
+from node.service.review_desk import ReviewDesk
+from node.service.review_opinions import REFUSE, RELEASE, Opinion
 
 _DONE = {
     review_pb2.VERDICT_RELEASE: review_pb2.REVIEW_STATE_RELEASED,
     review_pb2.VERDICT_REFUSE: review_pb2.REVIEW_STATE_REFUSED,
 }
+_VERDICTS = {review_pb2.VERDICT_RELEASE: RELEASE, review_pb2.VERDICT_REFUSE: REFUSE}
 
 
 class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
@@ -36,8 +38,10 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
         guard: Guard,
         payments: PaymentBook,
         desk: PaymentDesk,
+        decider: ReviewDesk,
     ) -> None:
         self._book = book
+        self._decider = decider
         self._payments = payments
         self._desk = desk
         self._admission = admission
@@ -68,6 +72,7 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
                 payment=self._book.describe(stored),
                 payer_history=self._book.history(int(stored.record["payer_account"])),
                 payee_history=self._book.history(int(stored.record["payee_account"])),
+                links=self._book.links(stored),
             )
 
     async def DecideHeldPayment(  # noqa: N802
@@ -77,17 +82,21 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
             payment_id = id_from_bytes(request.payment_id, "payment_id")
             if request.verdict not in _DONE:
                 raise InvalidRequestError("verdict: must be release or refuse")
-            analyst = _name(request.analyst, "analyst")
+            analyst = _name(request.analyst, "analyst").decode()
             await self._barrier()
             stored = self._book.held(payment_id)
             if stored is None:
                 raise InvalidRequestError("payment_id: no held payment has this id")
-            release = request.verdict == review_pb2.VERDICT_RELEASE
-            first = stored.transfers[0]
-            first_id = int(first["id_hi"]) << 64 | int(first["id_lo"])
-            transfers = pack_verdict(payment_id, len(stored.legs), analyst, release=release, first_id=first_id)
-            applied = await self._admission.submit(transfers=transfers)
-            first = applied.replies[0]
+            waits = self._book.state(stored) == review_pb2.REVIEW_STATE_WAITING
+            opinion = Opinion(analyst, _VERDICTS[request.verdict], _comment(request.comment))
+            decided = await self._decider.decide(stored, payment_id, opinion, waits=waits)
+            if decided.reply is None:
+                return review_pb2.DecideHeldPaymentResponse(
+                    status_name=status_name(Status.OK),
+                    state=review_pb2.REVIEW_STATE_WAITING,
+                    analysts_missing=decided.missing,
+                )
+            first = decided.reply
             status = Status(int(first["status"]))
             return review_pb2.DecideHeldPaymentResponse(
                 status=status,
@@ -159,3 +168,9 @@ def _name(name: str, field: str) -> bytes:
     if not 1 <= len(raw) <= ANALYST_BYTES_MAX or not name.isprintable() or not name.strip():
         raise InvalidRequestError(f"{field}: must be 1 to {ANALYST_BYTES_MAX} printable bytes")
     return raw
+
+
+def _comment(comment: str) -> str:
+    if len(comment.encode()) > REVIEW_COMMENT_BYTES_MAX:
+        raise InvalidRequestError(f"comment: at most {REVIEW_COMMENT_BYTES_MAX} bytes, is {len(comment.encode())}")
+    return comment

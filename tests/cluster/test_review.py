@@ -57,6 +57,33 @@ def test_what_is_held_is_released_or_refused_once(cluster: Layout, operator: Cal
     assert not set(waiting(cluster)) & {first, second}
 
 
+def test_above_an_amount_a_second_analyst_must_agree(cluster: Layout, operator: Caller, customer: Customer) -> None:
+    payer, payee = customer(opening_minor=5_000_000), customer()
+    wrong = fraud(cluster, "thresholds", "set", "loss_share=2")
+    assert wrong.exit_code == 1
+    assert "loss_share: must be at most 1" in wrong.output
+    assert "one of loss_share" in fraud(cluster, "thresholds", "set", "nonsense=2").output
+    changed = fraud(cluster, "thresholds", "set", "two_person_above_minor=1900000", "--author", "chief")
+    assert changed.exit_code == 0, changed.output
+    shown = fraud(cluster, "thresholds", "show").output
+    assert " by chief" in shown
+    assert "two_person_above_minor = 1900000" in shown
+    try:
+        before = waiting(cluster)
+        processes.kill(cluster.pid_file(FRAUD))
+        assert pay(operator, payer, payee, 2_000_000).status_name == "held_for_review"
+        (held,) = [payment for payment in waiting(cluster) if payment not in before]
+        first = fraud(cluster, "release", held, "--analyst", "amina", "--comment", "she called")
+        assert first.output == "amina says release; 1 other analyst must agree\n"
+        assert "- amina says release: she called" in fraud(cluster, "show", held).output
+        assert balance_minor(operator, payee) == 1_000_000
+        assert fraud(cluster, "release", held, "--analyst", "baraka").output.startswith("released by baraka, position ")
+        assert balance_minor(operator, payee) == 3_000_000
+    finally:
+        assert fraud(cluster, "thresholds", "set", "two_person_above_minor=5000000").exit_code == 0
+        lifecycle.start_service(cluster, FRAUD)
+
+
 @pytest.mark.parametrize("payment", ["rubbish", "00" * 15, "ff" * 16])
 def test_a_wrong_id_is_one_line(cluster: Layout, operator: Caller, payment: str) -> None:
     for command in ("show", "release", "refuse"):

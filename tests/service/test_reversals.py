@@ -20,6 +20,7 @@ from node.service.payment_past import REVERSALS_OF_A_PAYMENT_MAX
 from node.service.payment_reversals import RESERVED_S, WINDOW_S
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook
+from node.service.review_desk import ReviewDesk, ThresholdsInForce
 from node.service.review_servicer import ReviewServicer
 from tests.service.leader import Leader, available_minor
 from tests.service.one_node import PIN, START_NS, OneNode
@@ -42,9 +43,10 @@ class Office:
         self.people = node.people() | node.agents()
         self.leader = Leader(node)
         guard, barrier = Guard(node, self.leader.metrics, lambda: ""), ReadBarrier(node, lambda: "")
+        thresholds = ThresholdsInForce(node.store)
         self.servicer = ReviewServicer(
-            ReviewBook(node.store, load_tariffs()), self.leader.admission, barrier, guard, self.leader.book,
-            self.leader.desk,
+            ReviewBook(node.store, load_tariffs(), thresholds), self.leader.admission, barrier, guard,
+            self.leader.book, self.leader.desk, ReviewDesk(node.store, self.leader.admission, thresholds),
         )  # fmt: skip
         self.stub: Any = None
 

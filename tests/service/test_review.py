@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from kibubu.payments.v1 import payments_pb2
+from kibubu.raft.v1 import raft_pb2
 from kibubu.review.v1 import review_pb2, review_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from cluster.certificates import ensure_certificates, tls_paths
 from node.ledger.columns import Column
 from node.ledger.entry import encode_entry
-from node.ledger.statuses import FraudDecision, PaymentStatus
+from node.ledger.statuses import CommandStatus, FraudDecision, PaymentStatus
 from node.payments.plan import HOLD_TIMEOUT_S
 from node.payments.tariffs import load_tariffs
 from node.service.admission import Admission
 from node.service.fraud_client import FraudClient
 from node.service.fraud_rules import NO_LISTS, FraudRules, Listed, Rule
+from node.service.fraud_thresholds import KEY, KIND
 from node.service.guard import Guard
 from node.service.metrics import NodeMetrics
 from node.service.payment_book import PaymentBook
 from node.service.payment_desk import PaymentDesk
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook
+from node.service.review_desk import ReviewDesk, ThresholdsInForce
 from node.service.review_servicer import ReviewServicer
 from node.warm_up import warm_up
 from tests.service.one_node import PIN, PIN_KEY, START_NS, OneNode
@@ -56,7 +61,12 @@ class Office:
         )
         guard = Guard(node, metrics, lambda: "")
         barrier = ReadBarrier(node, lambda: "")
-        self.servicer = ReviewServicer(ReviewBook(node.store, tariffs), admission, barrier, guard, self.book, self.desk)
+        thresholds = ThresholdsInForce(node.store)
+        self.admission = admission
+        self.servicer = ReviewServicer(
+            ReviewBook(node.store, tariffs, thresholds), admission, barrier, guard, self.book, self.desk,
+            ReviewDesk(node.store, admission, thresholds),
+        )  # fmt: skip
         self.stub: Any = None
 
     async def hold(self, number: int, payer: str = "254712000001", payee: str = "0712000002") -> bytes:
@@ -81,8 +91,16 @@ class Office:
     async def get(self, payment_id: bytes) -> review_pb2.GetHeldPaymentResponse:
         return await self.stub.GetHeldPayment(review_pb2.GetHeldPaymentRequest(payment_id=payment_id), timeout=10)
 
-    async def decide(self, payment_id: bytes, verdict: Any, analyst: str = "amina") -> Any:
-        request = review_pb2.DecideHeldPaymentRequest(payment_id=payment_id, verdict=verdict, analyst=analyst)
+    async def set_thresholds(self, text: str) -> None:
+        put = raft_pb2.PutDocument(kind=KIND, key=KEY, body=text.encode(), author="test")
+        command = raft_pb2.Command(request_id=blake2b(text.encode(), digest_size=16).digest(), put_document=put)
+        (outcome,) = (await self.admission.submit(commands=[command])).commands
+        assert outcome.status == CommandStatus.OK
+
+    async def decide(self, payment_id: bytes, verdict: Any, analyst: str = "amina", comment: str = "") -> Any:
+        request = review_pb2.DecideHeldPaymentRequest(
+            payment_id=payment_id, verdict=verdict, analyst=analyst, comment=comment
+        )
         return await self.stub.DecideHeldPayment(request, timeout=10)
 
 
@@ -156,6 +174,54 @@ async def test_a_refusal_leaves_the_money_with_the_payer(office: Office) -> None
     assert office.balance("wanjiku") == (1_000_000, 0)
     assert office.balance("otieno") == (1_000_000, 0)
     assert (await office.get(payment_id)).payment.state == review_pb2.REVIEW_STATE_REFUSED
+
+
+async def test_above_an_amount_two_different_analysts_must_agree(office: Office) -> None:
+    await office.set_thresholds(f"two_person_above_minor = {AMOUNT - 1}")
+    payment_id = await office.hold(7)
+    assert (await office.get(payment_id)).payment.analysts_needed == 2
+    for _ in range(2):  # the same analyst again is no second one
+        first = await office.decide(payment_id, RELEASE, "amina", "called him; he knows her")
+        assert (first.status, first.state, first.analysts_missing) == (0, review_pb2.REVIEW_STATE_WAITING, 1)
+    other = await office.decide(payment_id, REFUSE, "baraka", "a mule")
+    assert (other.state, other.analysts_missing) == (review_pb2.REVIEW_STATE_WAITING, 1)
+    assert office.balance("otieno") == (1_000_000, 0)
+    shown = (await office.get(payment_id)).payment
+    assert [(one.analyst, one.verdict, one.comment) for one in shown.opinions] == [
+        ("amina", RELEASE, "called him; he knows her"), ("baraka", REFUSE, "a mule"),
+    ]  # fmt: skip
+    changed = await office.decide(payment_id, RELEASE, "baraka", "looked again")
+    assert (changed.state, changed.analysts_missing) == (review_pb2.REVIEW_STATE_RELEASED, 0)
+    assert office.balance("otieno") == (1_000_000 + AMOUNT, 0)
+    versions = office.node.store.document_versions("review", payment_id.hex())
+    assert [document.author for document in versions] == ["baraka", "baraka", "amina"]
+    late = await office.decide(payment_id, REFUSE, "chege")
+    assert late.status_name == "id_used_for_another_transfer"
+    assert len(office.node.store.document_versions("review", payment_id.hex())) == 3
+
+
+async def test_two_who_speak_at_once_are_both_heard(office: Office) -> None:
+    await office.set_thresholds("two_person_above_minor = 0")
+    payment_id = await office.hold(7)
+    said = await asyncio.gather(*(office.decide(payment_id, RELEASE, name) for name in ("amina", "baraka")))
+    assert office.balance("otieno") == (1_000_000 + AMOUNT, 0)
+    assert [one.state for one in said].count(review_pb2.REVIEW_STATE_RELEASED) >= 1
+    assert len((await office.get(payment_id)).payment.opinions) == 2
+
+
+async def test_at_the_amount_one_analyst_is_enough(office: Office) -> None:
+    await office.set_thresholds(f"two_person_above_minor = {AMOUNT}")
+    payment_id = await office.hold(7)
+    assert (await office.decide(payment_id, REFUSE)).state == review_pb2.REVIEW_STATE_REFUSED
+
+
+async def test_the_links_between_accounts(office: Office) -> None:
+    payment_id = await office.hold(7)
+    await office.hold(9, "254712000003", "0712000002")
+    links = (await office.get(payment_id)).links
+    assert {(link.from_name, link.to_name, link.payments, link.amount_minor) for link in links} == {
+        ("Wanjiku", "Otieno", 1, AMOUNT), ("Achieng", "Otieno", 1, AMOUNT),
+    }  # fmt: skip
 
 
 async def test_nobody_decides_in_time(office: Office) -> None:

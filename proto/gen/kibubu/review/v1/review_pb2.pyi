@@ -118,6 +118,8 @@ class HeldPayment(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     ANALYST_FIELD_NUMBER: _builtins.int
+    OPINIONS_FIELD_NUMBER: _builtins.int
+    ANALYSTS_NEEDED_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.bytes
     """16 bytes, big-endian"""
     state: Global___ReviewState.ValueType
@@ -134,6 +136,8 @@ class HeldPayment(_message.Message):
     model_version: _builtins.str
     analyst: _builtins.str
     """who decided"""
+    analysts_needed: _builtins.int
+    """so many must agree: two above review's amount, else one"""
     @_builtins.property
     def payer(self) -> Global___Party: ...
     @_builtins.property
@@ -141,6 +145,10 @@ class HeldPayment(_message.Message):
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """names of features, the strongest first"""
+
+    @_builtins.property
+    def opinions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Opinion]:
+        """each analyst's newest"""
 
     def __init__(
         self,
@@ -160,14 +168,83 @@ class HeldPayment(_message.Message):
         model_version: _builtins.str = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
         analyst: _builtins.str = ...,
+        opinions: _abc.Iterable[Global___Opinion] | None = ...,
+        analysts_needed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payee", b"payee", "payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "analyst", b"analyst", "currency", b"currency", "decision", b"decision", "expire_time_ns", b"expire_time_ns", "fee_minor", b"fee_minor", "held_time_ns", b"held_time_ns", "kind", b"kind", "model_version", b"model_version", "payee", b"payee", "payer", b"payer", "payment_id", b"payment_id", "reasons", b"reasons", "score_ppm", b"score_ppm", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "analyst", b"analyst", "analysts_needed", b"analysts_needed", "currency", b"currency", "decision", b"decision", "expire_time_ns", b"expire_time_ns", "fee_minor", b"fee_minor", "held_time_ns", b"held_time_ns", "kind", b"kind", "model_version", b"model_version", "opinions", b"opinions", "payee", b"payee", "payer", b"payer", "payment_id", b"payment_id", "reasons", b"reasons", "score_ppm", b"score_ppm", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeldPayment: _TypeAlias = HeldPayment  # noqa: Y015
+
+@_typing.final
+class Opinion(_message.Message):
+    """What an analyst said of a held payment. In the ledger, every version, as a document of the kind "review"."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    ANALYST_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    verdict: Global___Verdict.ValueType
+    analyst: _builtins.str
+    comment: _builtins.str
+    def __init__(
+        self,
+        *,
+        verdict: Global___Verdict.ValueType = ...,
+        analyst: _builtins.str = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst", "comment", b"comment", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Opinion: _TypeAlias = Opinion  # noqa: Y015
+
+@_typing.final
+class Link(_message.Message):
+    """Who paid whom around a held payment: its two accounts, those that they dealt with lately, and these among each other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_ACCOUNT_FIELD_NUMBER: _builtins.int
+    TO_ACCOUNT_FIELD_NUMBER: _builtins.int
+    FROM_NAME_FIELD_NUMBER: _builtins.int
+    TO_NAME_FIELD_NUMBER: _builtins.int
+    PAYMENTS_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    LAST_TIME_NS_FIELD_NUMBER: _builtins.int
+    from_account: _builtins.int
+    to_account: _builtins.int
+    from_name: _builtins.str
+    to_name: _builtins.str
+    payments: _builtins.int
+    amount_minor: _builtins.int
+    """of all these payments"""
+    last_time_ns: _builtins.int
+    def __init__(
+        self,
+        *,
+        from_account: _builtins.int = ...,
+        to_account: _builtins.int = ...,
+        from_name: _builtins.str = ...,
+        to_name: _builtins.str = ...,
+        payments: _builtins.int = ...,
+        amount_minor: _builtins.int = ...,
+        last_time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "from_account", b"from_account", "from_name", b"from_name", "last_time_ns", b"last_time_ns", "payments", b"payments", "to_account", b"to_account", "to_name", b"to_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Link: _TypeAlias = Link  # noqa: Y015
 
 @_typing.final
 class HistoryItem(_message.Message):
@@ -275,6 +352,7 @@ class GetHeldPaymentResponse(_message.Message):
     PAYMENT_FIELD_NUMBER: _builtins.int
     PAYER_HISTORY_FIELD_NUMBER: _builtins.int
     PAYEE_HISTORY_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
     found: _builtins.bool
     @_builtins.property
     def payment(self) -> Global___HeldPayment: ...
@@ -284,6 +362,8 @@ class GetHeldPaymentResponse(_message.Message):
 
     @_builtins.property
     def payee_history(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryItem]: ...
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___Link]: ...
     def __init__(
         self,
         *,
@@ -291,10 +371,11 @@ class GetHeldPaymentResponse(_message.Message):
         payment: Global___HeldPayment | None = ...,
         payer_history: _abc.Iterable[Global___HistoryItem] | None = ...,
         payee_history: _abc.Iterable[Global___HistoryItem] | None = ...,
+        links: _abc.Iterable[Global___Link] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "payee_history", b"payee_history", "payer_history", b"payer_history", "payment", b"payment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "links", b"links", "payee_history", b"payee_history", "payer_history", b"payer_history", "payment", b"payment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -307,20 +388,24 @@ class DecideHeldPaymentRequest(_message.Message):
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     ANALYST_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.bytes
     verdict: Global___Verdict.ValueType
     analyst: _builtins.str
     """1 to 20 printable bytes"""
+    comment: _builtins.str
+    """at most 500 bytes, kept with the opinion"""
     def __init__(
         self,
         *,
         payment_id: _builtins.bytes = ...,
         verdict: Global___Verdict.ValueType = ...,
         analyst: _builtins.str = ...,
+        comment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst", "payment_id", b"payment_id", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst", "comment", b"comment", "payment_id", b"payment_id", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -335,12 +420,15 @@ class DecideHeldPaymentResponse(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     DUPLICATE_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    ANALYSTS_MISSING_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """Status of the ledger; 0 = done"""
     status_name: _builtins.str
     state: Global___ReviewState.ValueType
     duplicate: _builtins.bool
     position: _builtins.int
+    analysts_missing: _builtins.int
+    """the opinion is recorded; the payment waits for so many others to agree"""
     def __init__(
         self,
         *,
@@ -349,10 +437,11 @@ class DecideHeldPaymentResponse(_message.Message):
         state: Global___ReviewState.ValueType = ...,
         duplicate: _builtins.bool = ...,
         position: _builtins.int = ...,
+        analysts_missing: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "position", b"position", "state", b"state", "status", b"status", "status_name", b"status_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysts_missing", b"analysts_missing", "duplicate", b"duplicate", "position", b"position", "state", b"state", "status", b"status", "status_name", b"status_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -543,12 +632,15 @@ class DecideReversalResponse(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     DUPLICATE_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    ANALYSTS_MISSING_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """Status of the ledger; 0 = done"""
     status_name: _builtins.str
     state: Global___ReviewState.ValueType
     duplicate: _builtins.bool
     position: _builtins.int
+    analysts_missing: _builtins.int
+    """the opinion is recorded; the payment waits for so many others to agree"""
     def __init__(
         self,
         *,
@@ -557,10 +649,11 @@ class DecideReversalResponse(_message.Message):
         state: Global___ReviewState.ValueType = ...,
         duplicate: _builtins.bool = ...,
         position: _builtins.int = ...,
+        analysts_missing: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "position", b"position", "state", b"state", "status", b"status", "status_name", b"status_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysts_missing", b"analysts_missing", "duplicate", b"duplicate", "position", b"position", "state", b"state", "status", b"status", "status_name", b"status_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -87,7 +87,8 @@ class ReviewServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DecideHeldPayment(self, request, context):
-        """Once: the same verdict again is answered with its first outcome, another one with already decided.
+        """Records the analyst's opinion, and carries it out once as many analysts as are needed agree. Once: the same verdict
+        again is answered with its first outcome, another one with already decided.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,9 @@ class ReviewServiceStub:
     """What waits, oldest first."""
     GetHeldPayment: _grpc.UnaryUnaryMultiCallable[_review_pb2.GetHeldPaymentRequest, _review_pb2.GetHeldPaymentResponse]
     DecideHeldPayment: _grpc.UnaryUnaryMultiCallable[_review_pb2.DecideHeldPaymentRequest, _review_pb2.DecideHeldPaymentResponse]
-    """Once: the same verdict again is answered with its first outcome, another one with already decided."""
+    """Records the analyst's opinion, and carries it out once as many analysts as are needed agree. Once: the same verdict
+    again is answered with its first outcome, another one with already decided.
+    """
     ListReversals: _grpc.UnaryUnaryMultiCallable[_review_pb2.ListReversalsRequest, _review_pb2.ListReversalsResponse]
     """Reversals that have the receiver's money reserved, asked for by payers or proposed by operators, oldest first."""
     ProposeReversal: _grpc.UnaryUnaryMultiCallable[_review_pb2.ProposeReversalRequest, _review_pb2.ProposeReversalResponse]
@@ -57,7 +59,9 @@ class ReviewServiceAsyncStub(ReviewServiceStub):
     """What waits, oldest first."""
     GetHeldPayment: _aio.UnaryUnaryMultiCallable[_review_pb2.GetHeldPaymentRequest, _review_pb2.GetHeldPaymentResponse]  # type: ignore[assignment]
     DecideHeldPayment: _aio.UnaryUnaryMultiCallable[_review_pb2.DecideHeldPaymentRequest, _review_pb2.DecideHeldPaymentResponse]  # type: ignore[assignment]
-    """Once: the same verdict again is answered with its first outcome, another one with already decided."""
+    """Records the analyst's opinion, and carries it out once as many analysts as are needed agree. Once: the same verdict
+    again is answered with its first outcome, another one with already decided.
+    """
     ListReversals: _aio.UnaryUnaryMultiCallable[_review_pb2.ListReversalsRequest, _review_pb2.ListReversalsResponse]  # type: ignore[assignment]
     """Reversals that have the receiver's money reserved, asked for by payers or proposed by operators, oldest first."""
     ProposeReversal: _aio.UnaryUnaryMultiCallable[_review_pb2.ProposeReversalRequest, _review_pb2.ProposeReversalResponse]  # type: ignore[assignment]
@@ -90,7 +94,9 @@ class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _review_pb2.DecideHeldPaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_review_pb2.DecideHeldPaymentResponse, _abc.Awaitable[_review_pb2.DecideHeldPaymentResponse]]:
-        """Once: the same verdict again is answered with its first outcome, another one with already decided."""
+        """Records the analyst's opinion, and carries it out once as many analysts as are needed agree. Once: the same verdict
+        again is answered with its first outcome, another one with already decided.
+        """
 
     @_abc_1.abstractmethod
     def ListReversals(

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fraud.decide import Costs, CostsError, costs_from, decisions, hold_probability
 from fraud.drift import ROWS_MIN, WINDOW_ROWS, Drift, reference
 from fraud.reasons import WORDS, in_words
 from node.ledger.features import FEATURE_NAMES
+from node.ledger.fraud_costs import Costs, CostsError, costs_from, decisions, hold_probability
 from node.ledger.statuses import FraudDecision
 from node.service.fraud_rules import Rule
 

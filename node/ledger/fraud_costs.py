@@ -1,7 +1,7 @@
 """What to do with a payment, given how likely it is fraud: whichever costs least on average.
 
-Pure. A payment that goes through loses its amount when it is fraud; one that is held costs an analyst's minutes and an
-honest customer's patience; one that is refused costs that customer's trust.
+Pure, and never part of apply. A payment that goes through loses its amount when it is fraud; one that is held costs an
+analyst's minutes and an honest customer's patience; one that is refused costs that customer's trust.
 """
 
 from __future__ import annotations
