@@ -155,7 +155,7 @@ def build_engine(
         SystemClock(),
         TimedStore(data, metrics, on_applied),
         snapshots=data.snapshots,
-        room=RoomWatch(config.data_dir, config.reserve_mib << 20, (data.log.map_room, data.store.database.map_room)),
+        room=RoomWatch(config.data_dir, config.reserve_mib << 20, (data.log.room_bytes, data.store.database.map_room)),
         on_fatal_error=lambda error: die(config, error),
         on_install=lambda: start_anew("a snapshot was received and is to be installed"),
     )

@@ -2,7 +2,8 @@
 
 A sync makes all earlier writes to its file durable. Of the writes after it any may be on the disk and any may not, in
 any combination, and each may be torn between sectors. A write through an O_DSYNC descriptor is durable when it returns,
-and may be torn before.
+and may be torn before. A new or removed name is durable when its folder is synced; before, such changes reach the disk
+in their order, some of them or all.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 SECTOR_BYTES = 512
 SUBSETS_OF_MAX = 5  # up to so many open writes, every combination of them is tried
 TORN_PER_POINT = 6
+REPEATED_MAX = 2  # open writes to the very same place
 _MAGIC = 0x314D4853
 _RECORD = struct.Struct("<IIIIQ")
 
@@ -28,7 +30,8 @@ class Kind(IntEnum):
     TRUNCATE = 3
     DSYNC_WRITE = 4
     MARK = 5  # what the traced program promised; `data` is its text
-    RENAME = 6  # `data` is the new name; the program syncs the folder at once, so that no write comes between the two
+    RENAME = 6  # `data` is the new name
+    REMOVE = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,9 @@ class Step:
     path: str
     offset: int
     data: bytes
+
+
+_Write = tuple[int, Step]
 
 
 def read_trace(path: Path) -> list[Step]:
@@ -57,36 +63,79 @@ def read_trace(path: Path) -> list[Step]:
 
 @dataclass(slots=True)
 class Disk:
-    """The durable bytes of each file, and the writes that may be lost."""
+    """The durable bytes of each file, and what may be lost: writes, and changes of names."""
 
-    durable: dict[str, bytearray] = field(default_factory=dict)
-    open_writes: list[Step] = field(default_factory=list)
+    durable: list[bytearray] = field(default_factory=list)
+    names: dict[str, int] = field(default_factory=dict)  # as the program sees them
+    durable_names: dict[str, int] = field(default_factory=dict)
+    open_names: list[Step] = field(default_factory=list)
+    open_writes: list[_Write] = field(default_factory=list)  # with the file that was written to
 
     def take(self, step: Step) -> None:
         """The step has returned to the program."""
         if step.kind in (Kind.WRITE, Kind.TRUNCATE):
-            self.durable.setdefault(step.path, bytearray())
-            self.open_writes.append(step)
+            self.open_writes.append((self.file_of(step), step))
+            self._settle_repeated(step)
         elif step.kind is Kind.DSYNC_WRITE:
-            _put(self.durable.setdefault(step.path, bytearray()), step)
-        elif step.kind is Kind.RENAME:
-            self.durable[step.data.decode()] = self.durable.pop(step.path)
+            _put(self.durable[self.file_of(step)], step)
+        elif step.kind in (Kind.RENAME, Kind.REMOVE):
+            self.open_names.append(step)
+            _change_name(self.names, step)
+        elif step.kind is Kind.SYNC and step.path in self.names:
+            self._sync_file(self.names[step.path])
         elif step.kind is Kind.SYNC:
-            for write in self.open_writes:
-                if write.path == step.path:
-                    _put(self.durable[step.path], write)
-            self.open_writes = [write for write in self.open_writes if write.path != step.path]
+            self._sync_folder(step.path)
 
-    def image(self, survivors: Sequence[Step]) -> dict[str, bytes]:
-        touched = {step.path for step in survivors}
-        files: dict[str, bytes] = {name: bytes(data) for name, data in self.durable.items() if name not in touched}
-        for name in touched:
-            data = bytearray(self.durable.get(name, b""))
-            for step in survivors:
-                if step.path == name:
-                    _put(data, step)
-            files[name] = bytes(data)
-        return files
+    def file_of(self, step: Step) -> int:
+        """A new file is there at once, empty."""
+        if step.path not in self.names:
+            self.names[step.path] = self.durable_names[step.path] = len(self.durable)
+            self.durable.append(bytearray())
+        return self.names[step.path]
+
+    def image(self, survivors: Sequence[_Write], names_kept: int | None = None) -> dict[str, bytes]:
+        """`names_kept`: so many of the open changes of names are durable, too; None = all."""
+        names = dict(self.durable_names)
+        for step in self.open_names[:names_kept]:
+            _change_name(names, step)
+        touched = {file: bytearray(self.durable[file]) for file, _ in survivors}
+        for file, step in survivors:
+            _put(touched[file], step)
+        return {name: bytes(touched.get(file, self.durable[file])) for name, file in names.items()}
+
+    def _sync_file(self, file: int) -> None:
+        for written, step in self.open_writes:
+            if written == file:
+                _put(self.durable[file], step)
+        self.open_writes = [write for write in self.open_writes if write[0] != file]
+
+    def _sync_folder(self, folder: str) -> None:
+        for step in self.open_names:
+            if _folder_of(step) == folder:
+                _change_name(self.durable_names, step)
+        self.open_names = [step for step in self.open_names if _folder_of(step) != folder]
+
+    def _settle_repeated(self, step: Step) -> None:
+        """Of many writes to one place that nobody syncs the older ones have reached the disk by themselves."""
+        same = [write for write in self.open_writes if _is_same_place(write[1], step)]
+        for file, old in same[:-REPEATED_MAX]:
+            _put(self.durable[file], old)
+            self.open_writes.remove((file, old))
+
+
+def _is_same_place(one: Step, other: Step) -> bool:
+    return (one.path, one.offset, len(one.data)) == (other.path, other.offset, len(other.data))
+
+
+def _folder_of(step: Step) -> str:
+    name = step.data.decode() if step.kind is Kind.RENAME else step.path
+    return name.rpartition("/")[0]
+
+
+def _change_name(names: dict[str, int], step: Step) -> None:
+    file = names.pop(step.path, None)
+    if step.kind is Kind.RENAME and file is not None:
+        names[step.data.decode()] = file
 
 
 def _put(data: bytearray, step: Step) -> None:
@@ -116,10 +165,10 @@ def images(steps: Sequence[Step], seed: int) -> Iterator[Image]:
         if step.kind is Kind.MARK:
             continue
         if step.kind is Kind.DSYNC_WRITE:
-            disk.durable.setdefault(step.path, bytearray())
+            file = disk.file_of(step)
             for torn in _torn(step, rng, TORN_PER_POINT):
-                yield Image(at, "within a synced write", disk.image([*disk.open_writes, torn]))
-                yield Image(at, "within a synced write, the rest lost", disk.image([torn]))
+                yield Image(at, "within a synced write", disk.image([*disk.open_writes, (file, torn)]))
+                yield Image(at, "within a synced write, the rest lost", disk.image([(file, torn)]))
         disk.take(step)
         yield from _after(disk, at, rng)
 
@@ -128,16 +177,24 @@ def _after(disk: Disk, at: int, rng: random.Random) -> Iterator[Image]:
     writes = disk.open_writes
     for chosen in _subsets(writes, rng):
         yield Image(at, f"{len(chosen)} of {len(writes)} open writes", disk.image(chosen))
+        if disk.open_names:
+            kept = rng.randrange(len(disk.open_names))
+            says = f"{len(chosen)} of {len(writes)} open writes, {kept} of {len(disk.open_names)} names"
+            yield Image(at, says, disk.image(chosen, kept))
     if not writes:
         return
     for _ in range(TORN_PER_POINT):
         victim = rng.randrange(len(writes))
-        for torn in _torn(writes[victim], rng, 1):
-            kept = [write for number, write in enumerate(writes) if number == victim or rng.random() < 0.5]
-            yield Image(at, "a torn write", disk.image([torn if write is writes[victim] else write for write in kept]))
+        for torn in _torn(writes[victim][1], rng, 1):
+            kept_writes = [
+                (file, torn) if number == victim else (file, write)
+                for number, (file, write) in enumerate(writes)
+                if number == victim or rng.random() < 0.5
+            ]
+            yield Image(at, "a torn write", disk.image(kept_writes))
 
 
-def _subsets(writes: Sequence[Step], rng: random.Random) -> Iterator[Sequence[Step]]:
+def _subsets(writes: Sequence[_Write], rng: random.Random) -> Iterator[Sequence[_Write]]:
     """Every subset of a few; of many, each prefix, each alone, each missing, and some at random."""
     count = len(writes)
     if count <= SUBSETS_OF_MAX:

@@ -10,7 +10,7 @@ import lmdb
 
 from node.storage.checked import DamagedDataError
 from node.storage.files import sync_folder, write_durably
-from node.storage.raft_log import RaftLogCorruptError
+from node.storage.log_errors import RaftLogCorruptError
 
 MARK = "damaged"
 SET_ASIDE = "set-aside"

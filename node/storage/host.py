@@ -1,4 +1,4 @@
-"""What storage takes from its host: LMDB environments, background work and a clock. The simulator brings its own."""
+"""What storage takes from its host: LMDB, files, background work and a clock. The simulator brings its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import lmdb
+
+from node.storage.files import sync_folder
+from node.storage.folder import Folder, SystemFolder
 
 
 class FolderInUseError(Exception):
@@ -45,16 +48,8 @@ def _create_whole(path: Path) -> None:
     environment.sync(True)
     environment.close()
     (fresh / "data.mdb").replace(path / "data.mdb")
-    _sync_folder(path)
+    sync_folder(path)
     shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def own_folder(path: Path) -> Callable[[], None]:
@@ -66,7 +61,7 @@ def own_folder(path: Path) -> Callable[[], None]:
     except OSError as error:
         os.close(descriptor)
         raise FolderInUseError(f"{path} is in use by another process") from error
-    _sync_folder(path)
+    sync_folder(path)
     return lambda: os.close(descriptor)
 
 
@@ -80,6 +75,8 @@ def start_thread(work: Callable[[], None], name: str) -> Background:
 class Host:
     own_folder: Callable[[Path], Callable[[], None]] = own_folder
     open_environment: Callable[..., Any] = open_environment
+    open_folder: Callable[[Path], Folder] = SystemFolder
+    random_bytes: Callable[[int], bytes] = os.urandom
     start: Callable[[Callable[[], None], str], Background] = start_thread
     monotonic: Callable[[], float] = time.monotonic
 

@@ -1,44 +1,36 @@
-"""The Raft journal: entries, term, vote and commit in an LMDB environment of its own, one synced transaction per flush.
+"""The Raft journal: entries, term, vote, commit and membership, appended to preallocated files, by one write and one
+sync for each flush.
+
+    raft_log.py      the log's rules            log_index.py     which group holds which entries
+    groups.py        the form of a group        log_identity.py  whose folder it is; what was synced last
+    segments.py      groups in files            spares.py        files for the next segments
+    folder.py        the seam to the operating system
 
 Appending, truncating, compacting and voting between two sync() calls become durable together or not at all. The newest
-entries stay in memory, bounded in bytes; older ones are read back from LMDB. Every entry carries a checksum over its
-index, term and bytes, checked when the journal is opened and whenever an entry is read back.
+entries stay in memory, bounded in bytes; older ones are read back. Every entry carries a checksum over its index, term
+and bytes, checked when the journal is opened and whenever an entry is read back.
 """
 
 from __future__ import annotations
 
 import bisect
-import struct
-import zlib
+import threading
 from pathlib import Path
-from typing import Any
 
+from node.storage.groups import Group, Place, State
 from node.storage.host import SYSTEM_HOST, FolderInUseError, Host
+from node.storage.log_errors import RaftLogCorruptError, RaftLogError, RaftLogIdentityError
+from node.storage.log_identity import key_of
+from node.storage.log_index import LogIndex
 from node.storage.member import Member, MemberRecordError, decode_member, encode_member
+from node.storage.old_journal import OldJournal, find_old_journal
+from node.storage.segments import SEGMENT_BYTES, Position, Segments
 
-FORMAT = b"KBL1"
+__all__ = ["RaftLog", "RaftLogCorruptError", "RaftLogError", "RaftLogIdentityError"]
+
 MEMORY_BYTES_MAX = 64 << 20
-MAP_BYTES = 12 << 30  # sparse; three times the bound at which the engine stops admitting (4 GiB)
-COMPACTED_PER_SYNC_MAX = 2_048
-_KEY = struct.Struct(">Q")
-_ENTRY = struct.Struct("<QI")  # term, crc32
-_STATE = struct.Struct("<QQQQI")  # term, commit, base index, base term, crc32; then the vote
-_NUMBERS = struct.Struct("<QQQQ")
-_CHECKED = struct.Struct("<QQ")
-_PAGE = 4_096
-_INLINE_BYTES_MAX = 2_000  # LMDB gives larger values pages of their own
-
-
-class RaftLogError(Exception):
-    """The journal cannot be used; the message says why."""
-
-
-class RaftLogIdentityError(RaftLogError):
-    """The folder belongs to another cluster or node."""
-
-
-class RaftLogCorruptError(RaftLogError):
-    """Bytes on disk are not what was written."""
+_ENTRY_BYTES = 16  # beside its data
+_ADOPTED_PER_SYNC_BYTES = 16 << 20
 
 
 class RaftLog:
@@ -50,7 +42,7 @@ class RaftLog:
         *,
         cluster_id: str,
         node_id: str,
-        map_bytes: int = MAP_BYTES,
+        segment_bytes: int = SEGMENT_BYTES,
         memory_bytes_max: int = MEMORY_BYTES_MAX,
         host: Host = SYSTEM_HOST,
         joins: bool = False,
@@ -65,24 +57,31 @@ class RaftLog:
         self._memory_first = 1
         self._memory_bytes = 0
         self._memory_bytes_max = memory_bytes_max
-        self._disk_first = 1  # lowest entry still on disk; compaction deletes a bounded number per sync
-        self._disk_last = 0
-        self._truncate_first = 0  # 0 = nothing to truncate on disk
-        self.bytes_total = 0
-        self.member = Member()
+        self._unsynced_bytes = 0
+        self._disk_last = 0  # above durable_index while a truncation is not synced
+        self._index = LogIndex()
+        self._changing = threading.Lock()  # the index and the list of segments, against check()
+        self.member = Member(voter=not joins)
         self._member_dirty = False
+        self._member_encoded = b""
         self._dirty = False
         self._failed = False
         try:
             self._disown = host.own_folder(path)
         except FolderInUseError as error:
             raise RaftLogError(str(error)) from error
-        self._env = host.open_environment(path, map_bytes=map_bytes, max_dbs=2)
-        self._entries = self._env.open_db(b"entries")
-        self._meta = self._env.open_db(b"meta")
+        self._segments: Segments | None = None
         try:
-            self._check_identity(FORMAT + b"\0" + cluster_id.encode() + b"\0" + node_id.encode(), path, joins=joins)
+            folder = host.open_folder(path)
+            old = find_old_journal(path, folder, cluster_id, node_id)
+            key = key_of(folder, cluster_id, node_id, str(path), host.random_bytes)
+            self._segments = Segments(folder, key, segment_bytes, host.start)
             self._load()
+            if old is not None:
+                self._adopt(old)
+            self._count_start()
+            if old is not None:
+                old.remove(folder)
         except BaseException:
             self._release()
             raise
@@ -94,6 +93,11 @@ class RaftLog:
     @property
     def dirty(self) -> bool:
         return self._dirty
+
+    @property
+    def bytes_total(self) -> int:
+        """On disk, of the groups that hold entries which may still be read, and of what is not synced yet."""
+        return self._index.bytes + self._unsynced_bytes
 
     def term_at(self, index: int) -> int | None:
         if index == self.base_index:
@@ -110,10 +114,9 @@ class RaftLog:
     def read(self, first: int, count_max: int, bytes_max: int) -> list[tuple[int, bytes]]:
         if first <= self.base_index:
             raise RaftLogError(f"entry {first} was compacted away; the journal starts behind {self.base_index}")
-        entries: list[tuple[int, bytes]] = []
         last = min(self.last_index, first + count_max - 1)
-        if first < self._memory_first:
-            bytes_max -= self._read_disk(entries, first, min(last, self._memory_first - 1), bytes_max)
+        entries = self._read_disk(first, min(last, self._memory_first - 1), bytes_max)
+        bytes_max -= sum([len(data) for _, data in entries])
         for index in range(first + len(entries), last + 1):
             if index < self._memory_first:
                 break  # the disk part filled the batch
@@ -131,7 +134,7 @@ class RaftLog:
         self._count_term(self.last_index, term)
         self._memory[self.last_index] = (term, data)
         self._memory_bytes += len(data)
-        self.bytes_total += _bytes_on_disk(len(data))
+        self._unsynced_bytes += len(data) + _ENTRY_BYTES
         self._dirty = True
         return self.last_index
 
@@ -141,16 +144,12 @@ class RaftLog:
         for index in range(max(first, self._memory_first), self.last_index + 1):
             data = self._memory.pop(index)[1]
             self._memory_bytes -= len(data)
-            if index > self._disk_last:
-                self.bytes_total -= _bytes_on_disk(len(data))
+            if index > self.durable_index:
+                self._unsynced_bytes -= len(data) + _ENTRY_BYTES
         self._memory_first = min(self._memory_first, first)
-        while self._run_starts and self._run_starts[-1] >= first:
-            self._run_starts.pop()
-            self._run_terms.pop()
+        self._cut_runs(first)
         self.last_index = first - 1
         self.durable_index = min(self.durable_index, self.last_index)
-        if first <= self._disk_last:
-            self._truncate_first = min(self._truncate_first or first, first)
         self._dirty = True
 
     def set_term(self, term: int, voted_for: str) -> None:
@@ -178,7 +177,6 @@ class RaftLog:
         else:
             if self.last_index > self.base_index:
                 self.truncate(self.base_index + 1)
-            self._truncate_first, self._disk_first = self._disk_first, position + 1
             self.base_index = self.last_index = self.durable_index = position
             self._base_term, self.term = term, max(self.term, term)
             self._memory_first = position + 1
@@ -193,12 +191,7 @@ class RaftLog:
         term = self.term_at(index)
         if term is None:
             raise RaftLogError(f"entry {index} to compact up to is missing")
-        keep = bisect.bisect_right(self._run_starts, index) - 1
-        del self._run_starts[:keep], self._run_terms[:keep]
-        self._run_starts[0] = index + 1
-        if index == self.last_index:
-            self._run_starts.clear()
-            self._run_terms.clear()
+        self._forget_runs(index)
         self.base_index, self._base_term = index, term
         self._shrink_memory(max(index + 1, self._memory_first))
         self._dirty = True
@@ -210,12 +203,10 @@ class RaftLog:
         if not self._dirty:
             return
         self._failed = True
-        with self._env.begin(write=True) as txn:
-            self._write(txn)
-        self._failed = self._member_dirty = False
+        self._write()
+        self._failed = self._member_dirty = self._dirty = False
         self._disk_last = self.durable_index = self.last_index
-        self._truncate_first = 0
-        self._dirty = self._disk_first <= self.base_index
+        self._unsynced_bytes = 0
         while self._memory_bytes > self._memory_bytes_max and self._memory_first < self.last_index:
             self._shrink_memory(self._memory_first + 1)
 
@@ -223,161 +214,163 @@ class RaftLog:
         """Closes without a further sync: what was not synced was promised to nobody."""
         self._release()
 
-    def _write(self, txn: Any) -> None:
-        if self._truncate_first:
-            self._delete(txn, self._truncate_first, self._disk_last)
-        if self._disk_first <= self.base_index:
-            upto = min(self.base_index, self._disk_first + COMPACTED_PER_SYNC_MAX - 1)
-            self._delete(txn, self._disk_first, upto)
-            self._disk_first = upto + 1
-        for index in range(self.durable_index + 1, self.last_index + 1):
-            term, data = self._memory[index]
-            value = b"".join((_ENTRY.pack(term, _crc(index, term, data)), data))
-            if not txn.put(_KEY.pack(index), value, db=self._entries, append=True):
-                raise RaftLogCorruptError(f"entry {index} is already on disk")
-        txn.put(b"state", self._encode_state(), db=self._meta)
-        if self._member_dirty:
-            txn.put(b"member", encode_member(self.member), db=self._meta)
-
-    def _delete(self, txn: Any, first: int, last: int) -> None:
-        with txn.cursor(db=self._entries) as cursor:
-            if not cursor.set_range(_KEY.pack(first)):
-                return
-            while True:
-                key = cursor.key()
-                if not key or _KEY.unpack(key)[0] > last:
-                    return
-                self.bytes_total -= _bytes_on_disk(len(cursor.value()) - _ENTRY.size)
-                cursor.delete()
-
-    def _read_disk(self, entries: list[tuple[int, bytes]], first: int, last: int, bytes_max: int) -> int:
-        total = 0
-        with self._env.begin(buffers=True) as txn, txn.cursor(db=self._entries) as cursor:
-            cursor.set_key(_KEY.pack(first))
-            for index in range(first, last + 1):
-                entry = _decode_entry(index, cursor.key(), cursor.value())
-                total += len(entry[1])
-                if total > bytes_max and entries:
-                    return bytes_max + 1  # full: nothing from memory may follow
-                entries.append(entry)
-                cursor.next()
-        return total
-
-    def map_room(self) -> int:
-        """Bytes that the journal's file may still grow."""
-        info = self._env.info()
-        return int(info["map_size"] - (info["last_pgno"] + 1) * _PAGE)
+    def room_bytes(self) -> int:
+        """Bytes that the journal may still grow, when the disk has no room for more files."""
+        return self._files().room_bytes()
 
     def check(self, first: int, bytes_max: int) -> tuple[int, int]:
-        """Check what is stored from `first` on, from any thread: (where to go on, 0 = nowhere; bytes read)."""
-        size = 0
-        with self._env.begin(buffers=True) as txn, txn.cursor(db=self._entries) as cursor:
-            found = cursor.set_range(_KEY.pack(first))
-            while found:
-                key, value = cursor.item()
-                if txn.get(key, db=self._entries) != value:
-                    raise RaftLogCorruptError(f"entry {bytes(key).hex()} is not found by its key")
-                index = _KEY.unpack(key)[0]
-                _decode_entry(index, key, value)
-                size += len(value)
-                if size >= bytes_max:
-                    return index + 1, size
-                found = cursor.next()
-        return 0, size
+        """Check what is stored from the group of entry `first` on, from any thread: (where to go on, 0 = nowhere; bytes
+        read). Groups without entries are checked with those before them."""
+        files, index = self._files(), self._index
+        with self._changing:
+            used = dict(files.used)
+            at = max(0, index.number_of(first))
+            upto = index.behind(at, bytes_max)
+            begin = Position(*index.place(at)[:2]) if at else Position(min(used), 0)
+            newest = max(used)
+            end = Position(*index.place(upto)[:2]) if upto < len(index) else Position(newest, used[newest])
+            following = index.first(upto) if upto < len(index) else 0
+        try:
+            return following, files.verify(begin, end, used)
+        except (RaftLogCorruptError, FileNotFoundError):
+            with self._changing:
+                if begin.segment in files.used:
+                    raise
+            return following, 0  # compacted away in the meantime
+
+    def _read_disk(self, first: int, last: int, bytes_max: int) -> list[tuple[int, bytes]]:
+        entries: list[tuple[int, bytes]] = []
+        while first <= last:
+            found = self._index.find(first)
+            part = self._files().read(found.place, first, min(last, found.last), bytes_max)
+            bytes_max -= sum([len(data) for _, data in part])
+            if bytes_max < 0 and entries:
+                break
+            entries += part
+            first += len(part)
+            if first <= min(last, found.last):
+                break
+        return entries
+
+    def _files(self) -> Segments:
+        if self._segments is None:
+            raise RaftLogError("the journal is closed")
+        return self._segments
+
+    def _write(self) -> None:
+        first = self.durable_index + 1
+        entries = [self._memory[index] for index in range(first, self.last_index + 1)]
+        place = self._files().append(self._state(), first, entries)
+        with self._changing:
+            self._index_group(first, self.last_index, place)
+            self._index.drop(self.base_index)
+            self._files().give_up_before(self._index.place(0).segment if len(self._index) else place.segment)
+
+    def _state(self) -> State:
+        return State(
+            self.term, self.voted_for, self.commit_index, self.base_index, self._base_term, self._member_bytes()
+        )
+
+    def _member_bytes(self) -> bytes:
+        if self._member_dirty or not self._member_encoded:
+            self._member_encoded = encode_member(self.member)
+        return self._member_encoded
+
+    def _index_group(self, first: int, last: int, place: Place) -> None:
+        self._index.cut(first)
+        if last >= first:
+            self._index.add(first, last, place)
 
     def _count_term(self, index: int, term: int) -> None:
         if not self._run_terms or self._run_terms[-1] != term:
             self._run_starts.append(index)
             self._run_terms.append(term)
 
+    def _cut_runs(self, first: int) -> None:
+        while self._run_starts and self._run_starts[-1] >= first:
+            self._run_starts.pop()
+            self._run_terms.pop()
+
+    def _forget_runs(self, index: int) -> None:
+        """Up to `index`, which is compacted away."""
+        if index >= self.last_index:
+            self._run_starts.clear()
+            self._run_terms.clear()
+            return
+        keep = max(0, bisect.bisect_right(self._run_starts, index) - 1)
+        del self._run_starts[:keep], self._run_terms[:keep]
+        self._run_starts[0] = max(self._run_starts[0], index + 1)
+
     def _shrink_memory(self, first: int) -> None:
         for index in range(self._memory_first, min(first, self.last_index + 1)):
             self._memory_bytes -= len(self._memory.pop(index)[1])
         self._memory_first = first
 
-    def _encode_state(self) -> bytes:
-        vote = self.voted_for.encode()
-        numbers = (self.term, self.commit_index, self.base_index, self._base_term)
-        return _STATE.pack(*numbers, zlib.crc32(_NUMBERS.pack(*numbers) + vote)) + vote
-
-    def _check_identity(self, identity: bytes, path: Path, *, joins: bool) -> None:
-        """Also counts this start, in the same transaction."""
-        with self._env.begin(write=True) as txn:
-            stored = txn.get(b"identity", db=self._meta)
-            if stored is not None and bytes(stored) != identity:
-                raise RaftLogIdentityError(f"{path} belongs to {bytes(stored)!r}, this node is {identity!r}")
-            if stored is None:
-                txn.put(b"identity", identity, db=self._meta)
-                self.member = Member(voter=not joins)
-            member = txn.get(b"member", db=self._meta)
-            if member is not None:
-                try:
-                    self.member = decode_member(bytes(member))
-                except MemberRecordError as error:
-                    raise RaftLogCorruptError(f"{path}: {error}") from error
-            self.member = self.member.started()
-            txn.put(b"member", encode_member(self.member), db=self._meta)
-
     def _load(self) -> None:
-        with self._env.begin(buffers=True) as txn:
-            state = txn.get(b"state", db=self._meta)
-            if state is not None:
-                self._decode_state(bytes(state))
-            self.last_index = self.base_index
-            self._disk_first = self.base_index + 1
-            with txn.cursor(db=self._entries) as cursor:
-                for key, value in cursor:
-                    self._load_entry(_KEY.unpack(key)[0], key, value)
+        number = 0
+        member = b""
+        for group in self._files().load():
+            if group.number != number + 1:
+                self._forget_all()
+            elif group.first > max(self.last_index, group.state.base_index) + 1:
+                raise RaftLogCorruptError(f"entry {group.first} follows entry {self.last_index}")
+            self._load_group(group)
+            number, member = group.number, group.state.member
+        if member:
+            self.member = _decode_member(member)
+        self._check_loaded()
+        self._forget_runs(self.base_index)
+        self._index.drop(self.base_index)
         self.durable_index = self._disk_last = self.last_index
         self._memory_first = self.last_index + 1
+
+    def _forget_all(self) -> None:
+        self._index.cut(0)
+        self._cut_runs(0)
+
+    def _load_group(self, group: Group) -> None:
+        self._index_group(group.first, group.last, group.place)
+        self._cut_runs(group.first)
+        for index, row in enumerate(group.rows, start=group.first):
+            self._count_term(index, row[0])
+        self.last_index = group.last
+        self.term, self.voted_for, self.commit_index, self.base_index, self._base_term, _ = group.state
+
+    def _check_loaded(self) -> None:
+        first = self._index.first(0) if len(self._index) else self.last_index + 1
+        if not self.base_index <= self.last_index or first > self.base_index + 1:
+            raise RaftLogCorruptError(f"entries {self.base_index + 1} to {first - 1} are missing")
         if self.commit_index > self.last_index or self.term < self.last_term:
             raise RaftLogCorruptError(
                 f"commit {self.commit_index}, term {self.term} do not fit last entry {self.last_index}/{self.last_term}"
             )
-        self._dirty = self._disk_first <= self.base_index
 
-    def _load_entry(self, index: int, key: memoryview, value: memoryview) -> None:
-        self.bytes_total += _bytes_on_disk(len(value) - _ENTRY.size)
-        if index <= self.base_index:
-            self._disk_first = min(self._disk_first, index)  # compacted, but not deleted yet
-            return
-        if index != self.last_index + 1:
-            raise RaftLogCorruptError(f"entry {self.last_index + 1} is missing: the next one is {index}")
-        term, _ = _decode_entry(index, key, value)
-        self._count_term(index, term)
-        self.last_index = index
+    def _adopt(self, old: OldJournal) -> None:
+        """Everything that an older version kept in LMDB."""
+        self.term, self.voted_for, self.commit_index = old.term, old.voted_for, old.commit_index
+        self.base_index, self._base_term = old.base_index, old.base_term
+        self.last_index = self.durable_index = self._disk_last = old.base_index
+        self._memory_first = old.base_index + 1
+        self.member = old.member
+        for term, data in old.entries():
+            self.append(term, data)
+            if self._unsynced_bytes >= _ADOPTED_PER_SYNC_BYTES:
+                RaftLog.sync(self)
 
-    def _decode_state(self, state: bytes) -> None:
-        *numbers, crc = _STATE.unpack_from(state)
-        vote = state[_STATE.size :]
-        if zlib.crc32(_NUMBERS.pack(*numbers) + vote) != crc:
-            raise RaftLogCorruptError("term, vote and commit do not fit their checksum")
-        self.term, self.commit_index, self.base_index, self._base_term = numbers
-        self.voted_for = vote.decode()
+    def _count_start(self) -> None:
+        self.set_member(self.member.started())
+        RaftLog.sync(self)
 
     def _release(self) -> None:
         self._failed = True
-        self._env.close()
+        if self._segments is not None:
+            self._segments.close()
+            self._segments = None
         self._disown()
 
 
-def _crc(index: int, term: int, data: bytes | memoryview) -> int:
-    return zlib.crc32(data, zlib.crc32(_CHECKED.pack(index, term)))
-
-
-def _decode_entry(index: int, key: memoryview, value: memoryview) -> tuple[int, bytes]:
-    if len(key) != _KEY.size or _KEY.unpack(key)[0] != index or len(value) < _ENTRY.size:
-        raise RaftLogCorruptError(f"entry {index} is missing or cut short")
-    term, crc = _ENTRY.unpack_from(value)
-    data = bytes(value[_ENTRY.size :])
-    if _crc(index, term, data) != crc:
-        raise RaftLogCorruptError(f"entry {index} does not fit its checksum")
-    return term, data
-
-
-def _bytes_on_disk(data_bytes: int) -> int:
-    """What LMDB takes for an entry, to within a few per cent."""
-    stored = data_bytes + _ENTRY.size
-    if stored <= _INLINE_BYTES_MAX:
-        return stored + 24
-    return (stored + 16 + _PAGE - 1) // _PAGE * _PAGE
+def _decode_member(member: bytes) -> Member:
+    try:
+        return decode_member(member)
+    except MemberRecordError as error:
+        raise RaftLogCorruptError(str(error)) from error

@@ -23,11 +23,12 @@ from node.storage.ledger_store import LedgerStore, StoreConfig
 from node.storage.raft_log import RaftLog
 
 MAP_BYTES = 1 << 30
+SEGMENT_BYTES = 64 << 10  # so that some are begun, and recycled
 _LARGE_BYTES = 9_000  # a record that takes pages of its own
 
 
 def open_journal(folder: Path) -> RaftLog:
-    return RaftLog(folder, cluster_id="crash", node_id="n1", map_bytes=MAP_BYTES, memory_bytes_max=1 << 20)
+    return RaftLog(folder, cluster_id="crash", node_id="n1", segment_bytes=SEGMENT_BYTES, memory_bytes_max=1 << 20)
 
 
 def open_ledger(folder: Path) -> LedgerStore:

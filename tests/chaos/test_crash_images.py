@@ -37,6 +37,30 @@ def test_a_disk_that_lies_about_syncs_is_found(trace: list[Step], tmp_path: Path
     assert tally.bad
 
 
+def test_a_journal_that_is_not_synced_is_found(trace: list[Step], tmp_path: Path) -> None:
+    lying = [step for step in trace if step.kind is not Kind.SYNC or not step.path.endswith(".log")]
+    assert len(lying) < len(trace)
+    tally = judge(lying, 3, tmp_path / "image", every=20, until_bad=True)
+    assert tally.bad
+
+
+def test_a_segment_whose_name_is_not_synced_is_found(trace: list[Step], tmp_path: Path) -> None:
+    lying = [step for step in trace if step.kind is not Kind.SYNC or step.path != "raft"]
+    assert len(lying) < len(trace)
+    tally = judge(lying, 3, tmp_path / "image", every=5, until_bad=True)
+    assert tally.bad
+
+
+def test_a_promise_before_its_sync_is_found(trace: list[Step], tmp_path: Path) -> None:
+    early: list[Step] = []
+    for step in trace:
+        early.append(step)
+        if step.kind is Kind.MARK and b'"journal", "what": "begin"' in step.data:
+            early.append(replace(step, data=step.data.replace(b'"begin"', b'"done"')))
+    tally = judge(early, 3, tmp_path / "image", every=5, until_bad=True)
+    assert tally.bad
+
+
 def test_a_meta_page_that_is_not_synced_is_found(trace: list[Step], tmp_path: Path) -> None:
     late = [replace(step, kind=Kind.WRITE) if step.kind is Kind.DSYNC_WRITE else step for step in trace]
     tally = judge(late, 3, tmp_path / "image", every=20, until_bad=True)
@@ -55,6 +79,20 @@ def test_a_synced_write_survives_and_a_later_one_need_not() -> None:
         disk.take(step)
     assert disk.image([]) == {"f": b"old"}
     assert disk.image(disk.open_writes) == {"f": b"new"}
+
+
+def test_names_are_durable_with_their_folder() -> None:
+    disk = Disk()
+    for step in (
+        Step(Kind.WRITE, "d/a", 0, b"A"), Step(Kind.SYNC, "d/a", 0, b""), Step(Kind.RENAME, "d/a", 0, b"d/b"),
+        Step(Kind.WRITE, "d/b", 0, b"B"), Step(Kind.WRITE, "d/c", 0, b"C"), Step(Kind.REMOVE, "d/c", 0, b""),
+    ):  # fmt: skip
+        disk.take(step)
+    assert disk.image([], 0) == {"d/a": b"A", "d/c": b""}
+    assert disk.image(disk.open_writes, 1) == {"d/b": b"B", "d/c": b"C"}
+    assert disk.image(disk.open_writes) == {"d/b": b"B"}
+    disk.take(Step(Kind.SYNC, "d", 0, b""))
+    assert disk.image([]) == {"d/b": b"A"}
 
 
 def test_torn_writes_keep_whole_sectors() -> None:

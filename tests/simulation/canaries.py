@@ -18,6 +18,7 @@ from node.consensus.seams import RaftLog as RaftLogSeam
 from node.ledger.state import LedgerState
 from node.service.admission import Admission
 from node.service.reads import ReadBarrier
+from node.storage.groups import State
 from node.storage.ledger_db import LedgerDb
 from node.storage.ledger_store import LedgerStore
 from node.storage.raft_log import RaftLog
@@ -114,15 +115,11 @@ def _acknowledge_to_last_index(log: RaftLogSeam, message: Append, commit_index: 
     return AppendReply(reply.term, reply.read_round, reply.prev_index, True, log.last_index)
 
 
-_encode_state = RaftLog._encode_state
+_state = RaftLog._state
 
 
-def _forget_vote(log: RaftLog) -> bytes:
-    voted_for, log.voted_for = log.voted_for, ""
-    try:
-        return _encode_state(log)
-    finally:
-        log.voted_for = voted_for
+def _forget_vote(log: RaftLog) -> State:
+    return _state(log)._replace(voted_for="")
 
 
 _sync = RaftLog.sync
@@ -217,7 +214,7 @@ PATCHES: dict[str, Patch] = {
     "truncate_always": _patched(appending, "first_new", _always_truncate),
     "commit_to_last_index": _patched(following, "verified_commit", _commit_to_last_index),
     "acknowledgement_to_last_index": _patched(following, "append_entries", _acknowledge_to_last_index),
-    "vote_not_durable": _patched(RaftLog, "_encode_state", _forget_vote),
+    "vote_not_durable": _patched(RaftLog, "_state", _forget_vote),
     "goes_on_after_failed_sync": _patched(RaftLog, "sync", _go_on_after_failed_sync),
     "journal_never_synced": _patched(SimDisk, "__init__", _lying_disk),
     "leader_counts_unsynced": _patched(SimDisk, "__init__", _disk_that_lies_to_the_leader),

@@ -1,7 +1,7 @@
-"""A disk with LMDB on it, as far as storage uses it: the same calls, the same all-or-nothing transactions.
+"""A disk with LMDB and plain files on it, as far as storage uses them: the same calls, with what a crash does to them.
 
-A commit takes effect in one step, as LMDB's does: a power cut before its last page leaves the old state, one after it
-the new. A failed commit leaves either, and nobody knows which.
+A commit of LMDB takes effect in one step: a power cut before its last page leaves the old state, one after it the new.
+A failed commit leaves either, and nobody knows which. Of a plain file (files.py) any sectors of a write may be there.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from node.consensus.seams import Room, SnapshotInfo
+from node.storage.folder import Folder
+from tests.simulation.files import HostFolder, MemoryFolder, SimFolder
 
-Undo = list[tuple["Table", bytes, bytes | None]]
+Undo = list[tuple[Any, Any, Any]]  # each (place, key, value): place.restore(key, value) takes one change back
 Contents = dict[bytes, dict[bytes, bytes]]  # of an environment: name of a database -> key -> value
 LATENCY_S = (0.000_2, 0.001_5)
 
@@ -65,9 +67,10 @@ class SimDisk:
     """What one node's environments hold; it outlives the node's processes."""
 
     def __init__(self, rng: random.Random, faults: Counter[str]) -> None:
-        self._rng = rng
+        self.rng = rng
         self._faults = faults
         self.files: dict[str, dict[bytes, Table]] = {}
+        self.folders: dict[str, SimFolder] = {}
         self.slowness = 1.0
         self.fail_syncs = 0
         self.unsynced_max = 0  # a disk that lies: so many commits of an environment are lost with the power
@@ -88,33 +91,58 @@ class SimDisk:
     def open(self, name: str, host: Any) -> Environment:
         return Environment(self.files.setdefault(name, {}), name, self, host)
 
+    def open_folder(self, name: str, host: Any) -> HostFolder:
+        if name not in self.folders:
+            self.folders[name] = SimFolder(self, name, self._new_folder(name))
+        return self.folders[name].opened_by(host)
+
+    def _new_folder(self, name: str) -> Folder:
+        return MemoryFolder()
+
     def wipe(self) -> None:
         self.files.clear()
+        self.folders.clear()
         self._unsynced.clear()
         self.incoming = self.mark = None
 
-    def commit(self, name: str, undo: Undo, host: Any) -> None:
-        """Raises DiskFailedError or PowerCutError; whatever of `undo` must be taken back was taken back."""
-        self.syncs += 1
-        host.spend(self._rng.uniform(*LATENCY_S) * self.slowness)
+    def take_time(self, host: Any) -> None:
+        host.spend(self.rng.uniform(*LATENCY_S) * self.slowness)
         if self.slowness > 1:
             self._faults["disk_slow"] += 1
+
+    def commit(self, name: str, undo: Undo, host: Any, *, in_pieces: bool = False) -> None:
+        """Raises DiskFailedError or PowerCutError; whatever of `undo` must be taken back was taken back. `in_pieces`:
+        it need not be all or nothing."""
+        self.syncs += 1
+        self.take_time(host)
         if self.fail_syncs:
             self.fail_syncs -= 1
             self._faults["sync_failed"] += 1
-            if self._rng.random() < 0.5:
-                take_back(undo)
+            if self.rng.random() < 0.5:
+                take_back(self._lost(undo) if in_pieces else undo)
             host.sync_failed(name)
             raise DiskFailedError(f"sync of {name} failed")
         try:
             host.syncing(name, "before")
-            host.syncing(name, "torn")
         except BaseException:
             take_back(undo)
+            raise
+        try:
+            host.syncing(name, "torn")
+        except BaseException:
+            take_back(self._lost(undo) if in_pieces else undo)
             raise
         if self.unsynced_max and name == "raft":
             self._remember(name, undo, host)
         host.syncing(name, "after")
+
+    def _lost(self, undo: Undo) -> Undo:
+        """Which sectors of a write are not on the disk: any, often none or all but a few."""
+        share = self.rng.choice((0.0, 0.1, 0.5, 0.9))
+        lost = [one for one in undo if self.rng.random() < share]
+        if lost and len(lost) < len(undo):
+            self._faults["write_torn"] += 1
+        return lost
 
     def _remember(self, name: str, undo: Undo, host: Any) -> None:
         """An honest sync makes durable what lies before it, too."""
@@ -131,6 +159,8 @@ class SimDisk:
         for lost in self._unsynced.values():
             while lost:
                 take_back(lost.pop())
+        for folder in self.folders.values():
+            folder.lose_power()
         if self.incoming is not None:
             self._lose_unsynced_pieces(self.incoming)
 
@@ -139,14 +169,14 @@ class SimDisk:
         unsynced = len(incoming.data) - incoming.synced
         if unsynced:
             self._faults["snapshot_torn"] += 1
-            del incoming.data[incoming.synced + self._rng.randrange(unsynced + 1) :]
+            del incoming.data[incoming.synced + self.rng.randrange(unsynced + 1) :]
             if len(incoming.data) > incoming.synced:
-                incoming.data[self._rng.randrange(incoming.synced, len(incoming.data))] ^= 0xFF
+                incoming.data[self.rng.randrange(incoming.synced, len(incoming.data))] ^= 0xFF
 
 
 def take_back(undo: Undo) -> None:
-    for table, key, value in reversed(undo):
-        table.restore(key, value)
+    for place, key, value in reversed(undo):
+        place.restore(key, value)
 
 
 class Environment:

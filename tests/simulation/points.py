@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 _STAGES = {
     "before": "nothing of the transaction is on disk",
-    "torn": "its pages are written, the page that makes them count is not: nothing of it survives",
+    "torn": "some of it is on disk: it survives only if all of it is",
     "after": "it is on disk, but nobody was told",
 }
 _SYNCS = {

@@ -95,6 +95,8 @@ class Process:
         return Host(
             own_folder=lambda path: lambda: None,
             open_environment=lambda path, **_: self.machine.disk.open(path.name, self),
+            open_folder=lambda path: self.machine.disk.open_folder(path.name, self),
+            random_bytes=self.rng.randbytes,
             start=lambda work, name: self._start_checkpoint(work),
             monotonic=self.clock.monotonic,
         )

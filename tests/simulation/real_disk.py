@@ -1,4 +1,4 @@
-"""The same disk with real LMDB under it: slower, and proof that the simulated one behaves alike."""
+"""The same disk with real LMDB and real files under it: slower, and proof that the simulated one behaves alike."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import lmdb
 
+from node.storage.folder import Folder, SystemFolder
 from tests.simulation.disk import Contents, SimDisk, Undo
 
 MAP_BYTES = 64 << 20
@@ -40,11 +41,16 @@ class RealDisk(SimDisk):
     def _commit(self, name: str, txn: Any, host: Any) -> None:
         """The simulated disk's course of events, with LMDB's commit where it takes effect."""
         course = _Course(host, txn)
-        undo: Undo = [(course, b"", None)]  # type: ignore[list-item]
+        undo: Undo = [(course, b"", None)]
         try:
             self.commit(name, undo, course)
         finally:
             course.end()
+
+    def _new_folder(self, name: str) -> Folder:
+        path = self._folder / name
+        path.mkdir(parents=True, exist_ok=True)
+        return SystemFolder(path)
 
     def contents(self, name: str) -> Contents:
         env = self._open[name]

@@ -109,8 +109,8 @@ def journal(disk: SimDisk) -> RaftLog:
         def syncing(self, environment: str, stage: str) -> None: ...
         def sync_failed(self, environment: str) -> None: ...
 
-    host = Host(own_folder=lambda path: lambda: None, open_environment=lambda path, **_: disk.open("raft", Quiet()))
-    return RaftLog(Path("raft"), cluster_id="sim", node_id="a", host=host)
+    host = Host(own_folder=lambda path: lambda: None, open_folder=lambda path: disk.open_folder("raft", Quiet()))
+    return RaftLog(Path("raft"), cluster_id="sim", node_id="a", segment_bytes=1 << 16, host=host)
 
 
 @pytest.mark.parametrize(("canary", "voted_for"), [("", "b"), ("vote_not_durable", "")])

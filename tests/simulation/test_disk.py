@@ -1,4 +1,4 @@
-"""The simulated LMDB against the real one: the same random calls, the same answers; and what its crashes leave."""
+"""The simulated LMDB and files against the real ones: the same random calls, the same answers; what crashes leave."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import lmdb
 import pytest
 
+from node.storage.folder import File, Folder, SystemFolder
 from tests.simulation.disk import DiskFailedError, SimDisk
 from tests.simulation.plan import make_plan
 from tests.simulation.points import PowerCutError
@@ -106,6 +107,104 @@ def test_answers_are_those_of_lmdb(tmp_path: Path, seed: int) -> None:
     real.close()
 
 
+def random_file_calls(rng: random.Random, folder: Folder, open_files: dict[str, File]) -> list[Any]:
+    said: list[Any] = []
+    for _ in range(30):
+        name, other = (f"{rng.randrange(4)}.log" for _ in range(2))
+        match rng.randrange(7):
+            case 0 if name not in folder.names():
+                open_files[name] = folder.create(name, rng.choice((0, 700, 5_000)))
+            case 1 if name in open_files and open_files[name].size > 300:
+                file = open_files[name]
+                file.write([rng.randbytes(rng.randrange(100)) for _ in range(3)], rng.randrange(file.size - 300))
+                file.sync()
+            case 2 if name in open_files:
+                said.append(open_files[name].read(rng.randrange(3_000), rng.randrange(6_000)))
+            case 3 if name in folder.names():
+                open_files[name] = folder.open(name)
+                said.append(open_files[name].size)
+            case 4 if name != other and name in folder.names():
+                folder.rename(name, other)
+                open_files[other] = folder.open(other)
+            case 5 if name in folder.names():
+                folder.remove(name)  # whoever has it open reads on
+            case 6:
+                with contextlib.suppress(FileNotFoundError):
+                    said.append(folder.open(f"{name}.not").size)
+                folder.sync()
+        said.append(folder.names())
+    return said
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_answers_are_those_of_the_file_system(tmp_path: Path, seed: int) -> None:
+    said = []
+    for folder in (SystemFolder(tmp_path), a_disk().open_folder("x", Host())):
+        open_files: dict[str, File] = {}
+        said.append(random_file_calls(random.Random(seed), folder, open_files))
+    assert said[0] == said[1]
+
+
+OLD, NEW = b"o" * 4_096, b"n" * 4_096
+
+
+def segment_on(disk: SimDisk, host: Host) -> File:
+    folder = disk.open_folder("raft", host)
+    if "1.log" not in folder.names():
+        file = folder.create("1.log", 4_096)
+        file.write([OLD], 0)
+        file.sync()
+    return folder.open("1.log")
+
+
+@pytest.mark.parametrize("die_at", ["before", "torn", "after"])
+def test_power_cut_may_tear_a_write_between_sectors(die_at: str) -> None:
+    found = set()
+    for seed in range(60):
+        disk = SimDisk(random.Random(seed), Counter())
+        segment_on(disk, Host())
+        file = segment_on(disk, Host(die_at))
+        file.write([NEW], 0)
+        with pytest.raises(PowerCutError):
+            file.sync()
+        data = segment_on(disk, Host()).read(4_096, 0)
+        sectors = [data[at : at + 512] for at in range(0, 4_096, 512)]
+        assert all(sector in (OLD[:512], NEW[:512]) for sector in sectors)
+        found.add(sum(sector == NEW[:512] for sector in sectors))
+    match die_at:
+        case "before":
+            assert found == {0}
+        case "torn":
+            assert len(found) > 4
+            assert 8 in found
+        case "after":
+            assert found == {8}
+
+
+def test_power_cut_takes_back_names_and_notes_that_were_not_synced() -> None:
+    left = set()
+    for seed in range(40):
+        disk = SimDisk(random.Random(seed), Counter())
+        folder = disk.open_folder("raft", Host())
+        for name in ("note", "1.log"):
+            folder.create(name, 10)
+        folder.sync()
+        folder.rename("1.log", "spare-1")
+        folder.rename("spare-1", "9.log")
+        note = folder.open("note")
+        for number in range(4):
+            note.write([b"%d" % number], 0)
+        disk.lose_power()
+        (segment,) = set(folder.names()) - {"note"}
+        left.add((segment, note.read(1, 0)))
+        folder.rename(segment, "8.log")
+        folder.sync()
+        disk.lose_power()
+        assert "8.log" in folder.names()
+    assert {segment for segment, _ in left} == {"1.log", "spare-1", "9.log"}
+    assert {content for _, content in left} == {b"\0", b"0", b"1", b"2", b"3"}
+
+
 def write_both(env: Any, value: bytes) -> None:
     one, two = env.open_db(b"one"), env.open_db(b"two")
     with env.begin(write=True) as txn:
@@ -139,6 +238,17 @@ def test_failed_sync_leaves_either_and_tells_the_process() -> None:
         found.add(tuple(read_both(disk)))
     assert found == {(b"old", b"old"), (b"new", b"new")}
     assert host.failures == ["x"] * 20
+
+
+def test_lying_disk_loses_what_it_wrote_to_a_file() -> None:
+    disk = a_disk()
+    file = segment_on(disk, Host())
+    disk.unsynced_max = 3
+    for number in range(5):
+        file.write([b"%d" % number], 0)
+        file.sync()
+    disk.lose_power()
+    assert file.read(1, 0) == b"1"
 
 
 def test_lying_disk_loses_what_it_called_durable() -> None:

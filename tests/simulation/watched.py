@@ -19,6 +19,7 @@ from node.storage.raft_log import RaftLog
 if TYPE_CHECKING:
     from tests.simulation.process import Process
 
+SEGMENT_BYTES = 64 << 10  # small, so that they are begun and recycled all the time
 _KINDS = {
     frames._REQUEST_VOTE: "request_vote",
     frames._VOTE: "vote",
@@ -42,7 +43,7 @@ class SimJournal(RaftLog):
         self._process = process
         super().__init__(
             path, cluster_id="sim", node_id=process.node_id, memory_bytes_max=memory_bytes_max, host=host,
-            joins=process.machine.was_wiped,
+            joins=process.machine.was_wiped, segment_bytes=SEGMENT_BYTES,
         )  # fmt: skip
         self._synced = (self.term, self.voted_for, self.base_index)
 
@@ -52,7 +53,7 @@ class SimJournal(RaftLog):
             kinds = []
             if self.last_index > self.durable_index:
                 kinds.append("journal.entries")
-            if self._truncate_first:
+            if self.durable_index < self._disk_last:
                 kinds.append("journal.truncate")
             if (self.term, self.voted_for) != (term, voted_for):
                 kinds.append("journal.vote")

@@ -18,6 +18,7 @@ from pathlib import Path
 from node.storage.damage import STORAGE_FAILURES
 from node.storage.ledger_db import ForeignDataError
 from node.storage.ledger_store import LedgerStore, StoreConfig
+from node.storage.log_identity import IDENTITY, NOTE
 from node.storage.raft_log import RaftLog, RaftLogError
 from node.storage.scrub import SEALED, Scrubber
 
@@ -42,7 +43,7 @@ def read_all(store: LedgerStore, log: RaftLog) -> bytes:
 def judge(folder: Path, expected: bytes) -> int:
     """FOUND: the start or verify says so. SAME: the bit was in bytes that mean nothing. SILENT: neither."""
     try:
-        log = RaftLog(folder / "raft", cluster_id="test", node_id="n1", map_bytes=MAP_BYTES)
+        log = RaftLog(folder / "raft", cluster_id="test", node_id="n1", segment_bytes=1 << 16)
         store = LedgerStore(folder / "ledger", StoreConfig("test", "n1", map_bytes=MAP_BYTES))
         report = store.verify()
         if not report.ok:
@@ -53,16 +54,23 @@ def judge(folder: Path, expected: bytes) -> int:
         return FOUND
 
 
+def journal_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.suffix == ".log"] * 4 + [folder / IDENTITY, folder / NOTE]
+
+
 def flip(folder: Path, chance: random.Random) -> str:
     name = chance.choice(["ledger", "ledger", "raft"])
-    path = folder / name / "data.mdb"
-    bit = chance.randrange(path.stat().st_size * 8)
+    path = folder / name / "data.mdb" if name == "ledger" else chance.choice(journal_files(folder / name))
+    size = path.stat().st_size
+    if name == "raft":
+        size = min(size, len(path.read_bytes().rstrip(b"\0")) + 100)  # what follows is empty
+    bit = chance.randrange(size * 8)
     with path.open("r+b") as file:
         file.seek(bit // 8)
         byte = file.read(1)[0]
         file.seek(bit // 8)
         file.write(bytes([byte ^ 1 << bit % 8]))
-    return f"{name} byte {bit // 8} (page {bit // 8 // 4096}, {bit // 8 % 4096}) bit {bit % 8}"
+    return f"{name}/{path.name} byte {bit // 8} (page {bit // 8 // 4096}, {bit // 8 % 4096}) bit {bit % 8}"
 
 
 def in_child(folder: Path, expected: bytes) -> int:
@@ -77,7 +85,7 @@ def in_child(folder: Path, expected: bytes) -> int:
 def main() -> None:
     folder, flips, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     copy = folder.parent / "copy"
-    log = RaftLog(folder / "raft", cluster_id="test", node_id="n1", map_bytes=MAP_BYTES)
+    log = RaftLog(folder / "raft", cluster_id="test", node_id="n1", segment_bytes=1 << 16)
     store = LedgerStore(folder / "ledger", StoreConfig("test", "n1", map_bytes=MAP_BYTES))
     sound = store.verify().ok  # the kernels are loaded now, so that no child has to
     expected, chance = read_all(store, log), random.Random(seed)

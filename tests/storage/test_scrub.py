@@ -16,6 +16,7 @@ from kibubu.raft.v1 import raft_pb2
 from node.storage.checked import DamagedDataError, seal, unseal
 from node.storage.damage import MARK, SET_ASIDE, DamagedFolderError, damage_of, mark_damaged, set_aside
 from node.storage.data_folder import NEW_CLUSTER, open_data_folder
+from node.storage.groups import MAGIC
 from node.storage.ledger_db import LedgerDb
 from node.storage.ledger_store import StoreConfig
 from node.storage.raft_log import RaftLog, RaftLogCorruptError
@@ -41,7 +42,7 @@ def node(tmp_path: Path) -> Iterator[OneNode]:
 
 
 def journal_in(folder: Path) -> RaftLog:
-    return RaftLog(folder / "raft", cluster_id="test", node_id="n1", map_bytes=MAP_BYTES)
+    return RaftLog(folder / "raft", cluster_id="test", node_id="n1", segment_bytes=1 << 16)
 
 
 def fill_journal(folder: Path) -> None:
@@ -117,13 +118,18 @@ def test_missing_batch_is_found(node: OneNode, tmp_path: Path) -> None:
 def test_damaged_entry_of_the_journal_is_found(node: OneNode, tmp_path: Path) -> None:
     fill_journal(tmp_path)
     log = journal_in(tmp_path)
-    with log._env.begin(write=True) as txn:
-        key = (77).to_bytes(8, "big")
-        value = txn.get(key, db=log._entries)
-        txn.put(key, value[:-1] + bytes([value[-1] ^ 1]), db=log._entries)
+    flip_in_journal(tmp_path, b"76" * 27)  # the data of entry 77
     with pytest.raises(RaftLogCorruptError, match="entry 77"):
         Scrubber(node.store.database, log).run_pass()
     log.close()
+
+
+def flip_in_journal(folder: Path, where: bytes) -> None:
+    """One bit of the first place that holds these bytes."""
+    (file,) = (folder / "raft").glob("*.log")
+    data = bytearray(file.read_bytes())
+    data[data.index(where)] ^= 1
+    file.write_bytes(data)
 
 
 def test_no_flipped_bit_is_silent(node: OneNode, tmp_path: Path) -> None:
@@ -158,10 +164,7 @@ def a_folder(tmp_path: Path) -> Path:
 
 
 def damage_journal(folder: Path) -> None:
-    log = journal_in(folder)
-    with log._env.begin(write=True) as txn:
-        txn.put(b"state", b"\0" + txn.get(b"state", db=log._meta)[1:], db=log._meta)
-    log.close()
+    flip_in_journal(folder, MAGIC)
 
 
 def test_damage_found_at_the_start_is_set_aside_and_the_node_joins(tmp_path: Path) -> None:
@@ -171,7 +174,7 @@ def test_damage_found_at_the_start_is_set_aside_and_the_node_joins(tmp_path: Pat
     data = open_data_folder(folder, CONFIG, alone=False)
     assert not data.log.member.voter
     assert (data.log.last_index, data.log.term) == (0, 0)
-    assert (folder / SET_ASIDE / "raft" / "data.mdb").exists()
+    assert list((folder / SET_ASIDE / "raft").glob("*.log"))
     assert not (folder / MARK).exists()
     data.store.close()
     data.log.close()

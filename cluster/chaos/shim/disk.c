@@ -5,8 +5,8 @@
  * KIBUBU_SHIM_ROOT     only files below this folder are touched
  * KIBUBU_SHIM_TRACE    where the trace goes; empty = none
  *
- * LMDB writes pages by pwrite and pwritev, syncs with fdatasync, and writes its meta page through a descriptor that was
- * opened with O_DSYNC: such a write is a sync too. Nothing here may allocate or lock in a forked child.
+ * The journal writes by pwritev2 and syncs with fdatasync. LMDB writes pages by pwrite and pwritev, syncs with fdatasync,
+ * and writes its meta page through a descriptor that was opened with O_DSYNC: such a write is a sync too. Nothing here may allocate or lock in a forked child.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -48,7 +48,7 @@ struct record {
     uint32_t magic, kind, path_bytes, data_bytes;
     uint64_t offset;
 };
-enum { WRITE = 1, SYNC = 2, TRUNCATE = 3, DSYNC_WRITE = 4, MARK = 5, RENAME = 6 };
+enum { WRITE = 1, SYNC = 2, TRUNCATE = 3, DSYNC_WRITE = 4, MARK = 5, RENAME = 6, REMOVE = 7 };
 
 static struct control nothing;
 static struct control *control = &nothing;
@@ -187,6 +187,14 @@ ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
 ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset) { return pwrite(fd, data, size, offset); }
 ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset) { return put(fd, parts, count, offset, 1); }
 ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset) { return put(fd, parts, count, offset, 1); }
+/* What Python's os.pwritev calls. The journal gives no flags. */
+ssize_t pwritev2(int fd, const struct iovec *parts, int count, off_t offset, int flags) {
+    if (flags || offset < 0) return syscall(SYS_pwritev2, fd, parts, count, offset, 0, flags);
+    return put(fd, parts, count, offset, 1);
+}
+ssize_t pwritev64v2(int fd, const struct iovec *parts, int count, off64_t offset, int flags) {
+    return pwritev2(fd, parts, count, offset, flags);
+}
 
 static int sync_by(long number, int fd) {
     char buffer[4096];
@@ -234,6 +242,15 @@ int rename(const char *from, const char *to) {
     struct iovec part = {(void *)(to + root_bytes + 1), strlen(to) - root_bytes - 1};
     pthread_mutex_lock(&trace_lock);
     note(RENAME, from + root_bytes + 1, 0, &part, 1, part.iov_len);
+    pthread_mutex_unlock(&trace_lock);
+    return 0;
+}
+
+int unlink(const char *path) {
+    int done = (int)syscall(SYS_unlink, path);
+    if (done || trace < 0 || !root_bytes || strncmp(path, root, root_bytes)) return done;
+    pthread_mutex_lock(&trace_lock);
+    note(REMOVE, path + root_bytes + 1, 0, NULL, 0, 0);
     pthread_mutex_unlock(&trace_lock);
     return 0;
 }
