@@ -4,10 +4,13 @@ at once when none is."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from kibubu_client.errors import NotAppliedError
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
@@ -90,3 +93,29 @@ class Batcher(Generic[Ask, Answer]):
         while self._waiting:
             self._waiting.popleft().future.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class DueBatcher(Generic[Ask, Answer]):
+    """A Batcher of asks that each have a time until which their caller waits. `send` also takes the seconds left to
+    the first of them."""
+
+    def __init__(
+        self, send: Callable[[list[Ask], float], Awaitable[list[Answer]]], *, weight_max: int, in_flight_max: int
+    ) -> None:
+        self._send = send
+        self._batcher = Batcher[tuple[float, Ask], Answer](
+            self._send_due, weight_max=weight_max, in_flight_max=in_flight_max
+        )
+
+    async def submit(self, ask: Ask, end_s: float) -> Answer:
+        """`end_s` is of time.monotonic()."""
+        return await self._batcher.submit((end_s, ask))
+
+    async def _send_due(self, batch: list[tuple[float, Ask]]) -> list[Answer]:
+        left_s = min(end_s for end_s, _ in batch) - time.monotonic()
+        if left_s <= 0:  # one waited too long behind other calls; the rest of the batch may ask again
+            raise NotAppliedError("no call could be begun in time")
+        return await self._send([ask for _, ask in batch], left_s)
+
+    async def close(self) -> None:
+        await self._batcher.close()

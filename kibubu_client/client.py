@@ -12,7 +12,7 @@ from kibubu.feed.v1 import feed_pb2
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
 
-from kibubu_client.batching import Batcher
+from kibubu_client.batching import Batcher, DueBatcher
 from kibubu_client.errors import InvalidRequestError, NotAppliedError, UnknownOutcomeError
 from kibubu_client.feed import Feed
 from kibubu_client.leader import ATTEMPT_S_MIN, PAUSE_S_MAX, PAUSE_S_MIN, LeaderCaller, TlsFiles
@@ -21,11 +21,12 @@ from kibubu_client.records import BATCH_TRANSFERS_MAX, TRANSFER, Records, chain_
 PAYMENTS_IN_CALL_MAX = 512
 TRANSFER_CALLS_IN_FLIGHT_MAX = 2
 PAYMENT_CALLS_IN_FLIGHT_MAX = 4
+READ_CALLS_IN_FLIGHT_MAX = 2  # of each kind
 _INVALID_ARGUMENT, _DEADLINE_EXCEEDED, _RESOURCE_EXHAUSTED, _UNAVAILABLE = 3, 4, 8, 14
 _SURELY_NOT = frozenset({_RESOURCE_EXHAUSTED, _UNAVAILABLE})
 
 _Item = payments_pb2.MakePaymentsResponse.Item
-_Due = tuple[float, payments_pb2.MakePaymentRequest]  # until when its caller waits, and what it wants
+_Quote = payments_pb2.QuotePaymentResponse
 
 
 class Client:
@@ -41,8 +42,14 @@ class Client:
         self._transfers = Batcher[bytes, Records](
             self._send_transfers, weight_max=BATCH_TRANSFERS_MAX, in_flight_max=TRANSFER_CALLS_IN_FLIGHT_MAX
         )
-        self._payments = Batcher[_Due, _Item](
+        self._payments = DueBatcher[payments_pb2.MakePaymentRequest, _Item](
             self._send_payments, weight_max=PAYMENTS_IN_CALL_MAX, in_flight_max=PAYMENT_CALLS_IN_FLIGHT_MAX
+        )
+        self._quotes = DueBatcher[payments_pb2.Payment, _Quote](
+            self._send_quotes, weight_max=PAYMENTS_IN_CALL_MAX, in_flight_max=READ_CALLS_IN_FLIGHT_MAX
+        )
+        self._languages = DueBatcher[payments_pb2.GetLanguageRequest, str](
+            self._send_languages, weight_max=PAYMENTS_IN_CALL_MAX, in_flight_max=READ_CALLS_IN_FLIGHT_MAX
         )
 
     async def __aenter__(self) -> Client:
@@ -52,7 +59,8 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        await asyncio.gather(self._transfers.close(), self._payments.close())
+        batchers = (self._transfers, self._payments, self._quotes, self._languages)
+        await asyncio.gather(*(batcher.close() for batcher in batchers))
         await self._leader.close()
 
     # --- transfers --------------------------------------------------------------------------------------------------
@@ -90,7 +98,7 @@ class Client:
         pause_s, maybe_happened = PAUSE_S_MIN, False
         while True:
             try:
-                item = await self._payments.submit((end_s, request))
+                item = await self._payments.submit(request, end_s)
                 code, reason = item.error_code, item.error_message
             except (NotAppliedError, UnknownOutcomeError) as error:
                 # Of the whole call: another payment in it may have had less time left than this one.
@@ -108,19 +116,19 @@ class Client:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
-    async def _send_payments(self, batch: list[_Due]) -> list[_Item]:
-        left_s = min(end_s for end_s, _ in batch) - time.monotonic()
-        if left_s <= 0:  # one waited too long behind other calls; the rest of the batch asks again
-            raise NotAppliedError("no call could be begun in time")
-        request = payments_pb2.MakePaymentsRequest(payments=[payment for _, payment in batch])
-        response = await self._leader.call(payments_pb2_grpc.PaymentsServiceStub, "MakePayments", request, left_s)
+    async def _send_payments(self, payments: list[payments_pb2.MakePaymentRequest], left_s: float) -> list[_Item]:
+        request = payments_pb2.MakePaymentsRequest(payments=payments)
+        response = await self._payment("MakePayments", request, left_s)
         return list(response.items)
 
-    async def quote(self, payment: payments_pb2.Payment) -> payments_pb2.QuotePaymentResponse:
-        response: payments_pb2.QuotePaymentResponse = await self._payment(
-            "QuotePayment", payments_pb2.QuotePaymentRequest(payment=payment)
-        )
-        return response
+    async def quote(self, payment: payments_pb2.Payment) -> _Quote:
+        """It shares its call with others."""
+        return await self._quotes.submit(payment, time.monotonic() + self._deadline_s)
+
+    async def _send_quotes(self, payments: list[payments_pb2.Payment], left_s: float) -> list[_Quote]:
+        request = payments_pb2.QuotePaymentsRequest(payments=payments)
+        response = await self._payment("QuotePayments", request, left_s)
+        return list(response.quotes)
 
     async def check_balance(self, request: payments_pb2.CheckBalanceRequest) -> payments_pb2.CheckBalanceResponse:
         response: payments_pb2.CheckBalanceResponse = await self._payment("CheckBalance", request)
@@ -143,12 +151,14 @@ class Client:
         return response
 
     async def language(self, msisdn: str, currency: str, *, deadline_s: float) -> str:
-        """What the customer has chosen; "" = none, or no customer."""
+        """What the customer has chosen; "" = none, or no customer. It shares its call with others."""
         request = payments_pb2.GetLanguageRequest(msisdn=msisdn, currency=currency)
-        response: payments_pb2.GetLanguageResponse = await self._leader.call(
-            payments_pb2_grpc.PaymentsServiceStub, "GetLanguage", request, deadline_s
-        )
-        return response.language
+        return await self._languages.submit(request, time.monotonic() + deadline_s)
+
+    async def _send_languages(self, customers: list[payments_pb2.GetLanguageRequest], left_s: float) -> list[str]:
+        request = payments_pb2.GetLanguagesRequest(customers=customers)
+        response = await self._payment("GetLanguages", request, left_s)
+        return [one.language for one in response.languages]
 
     # --- the change feed --------------------------------------------------------------------------------------------
 
@@ -240,5 +250,6 @@ class Client:
     async def _ledger(self, method: str, request: Any) -> Any:
         return await self._leader.call(ledger_pb2_grpc.LedgerServiceStub, method, request, self._deadline_s)
 
-    async def _payment(self, method: str, request: Any) -> Any:
-        return await self._leader.call(payments_pb2_grpc.PaymentsServiceStub, method, request, self._deadline_s)
+    async def _payment(self, method: str, request: Any, deadline_s: float | None = None) -> Any:
+        left_s = self._deadline_s if deadline_s is None else deadline_s
+        return await self._leader.call(payments_pb2_grpc.PaymentsServiceStub, method, request, left_s)

@@ -41,8 +41,20 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
     ) -> payments_pb2.QuotePaymentResponse:
         async with self._guard.call("QuotePayment", context):
             await self._barrier()
-            resolved = await self._with_original(payments_pb2.MakePaymentRequest(payment=request.payment))
-            return self._book.quote(resolved.payment)
+            return await self._quoted(request.payment)
+
+    async def QuotePayments(  # noqa: N802
+        self, request: payments_pb2.QuotePaymentsRequest, context: Any
+    ) -> payments_pb2.QuotePaymentsResponse:
+        async with self._guard.call("QuotePayments", context):
+            _check_count("payments", len(request.payments))
+            await self._barrier()
+            return payments_pb2.QuotePaymentsResponse(quotes=[await self._quoted(one) for one in request.payments])
+
+    async def _quoted(self, payment: payments_pb2.Payment) -> payments_pb2.QuotePaymentResponse:
+        if payment.original_receipt:
+            payment = (await self._with_original(payments_pb2.MakePaymentRequest(payment=payment))).payment
+        return self._book.quote(payment)
 
     async def MakePayment(  # noqa: N802
         self, request: payments_pb2.MakePaymentRequest, context: Any
@@ -54,10 +66,7 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
         self, request: payments_pb2.MakePaymentsRequest, context: Any
     ) -> payments_pb2.MakePaymentsResponse:
         async with self._guard.call("MakePayments", context, leader_only=True):
-            if len(request.payments) > PAYMENTS_IN_CALL_MAX:
-                raise InvalidRequestError(
-                    f"payments: at most {PAYMENTS_IN_CALL_MAX} in one call, is {len(request.payments)}"
-                )
+            _check_count("payments", len(request.payments))
             return payments_pb2.MakePaymentsResponse(items=await self._pay_all(request.payments))
 
     async def _pay_all(self, requests: Sequence[payments_pb2.MakePaymentRequest]) -> list[_Item]:
@@ -163,8 +172,18 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
         self, request: payments_pb2.GetLanguageRequest, context: Any
     ) -> payments_pb2.GetLanguageResponse:
         async with self._guard.call("GetLanguage", context):  # without a barrier: asked often, and no money in it
-            account = self._book.customer(request.currency, request.msisdn)
-            return payments_pb2.GetLanguageResponse(language=self._book.language_of(account))
+            return self._language(request)
+
+    async def GetLanguages(  # noqa: N802
+        self, request: payments_pb2.GetLanguagesRequest, context: Any
+    ) -> payments_pb2.GetLanguagesResponse:
+        async with self._guard.call("GetLanguages", context):
+            _check_count("customers", len(request.customers))
+            return payments_pb2.GetLanguagesResponse(languages=[self._language(one) for one in request.customers])
+
+    def _language(self, customer: payments_pb2.GetLanguageRequest) -> payments_pb2.GetLanguageResponse:
+        account = self._book.customer(customer.currency, customer.msisdn)
+        return payments_pb2.GetLanguageResponse(language=self._book.language_of(account))
 
 
 _OF_COMMAND = {
@@ -173,6 +192,11 @@ _OF_COMMAND = {
     CommandStatus.REQUEST_ID_MUST_NOT_BE_ZERO: PaymentStatus.PAYMENT_ID_MUST_NOT_BE_ZERO,
     CommandStatus.REQUEST_ID_USED_FOR_ANOTHER_REQUEST: PaymentStatus.PAYMENT_ID_USED_FOR_ANOTHER_PAYMENT,
 }
+
+
+def _check_count(field: str, count: int) -> None:
+    if count > PAYMENTS_IN_CALL_MAX:
+        raise InvalidRequestError(f"{field}: at most {PAYMENTS_IN_CALL_MAX} in one call, is {count}")
 
 
 def _failed(error: ServiceError) -> _Item:

@@ -80,6 +80,23 @@ class ScriptedNode(ledger_pb2_grpc.LedgerServiceServicer, payments_pb2_grpc.Paym
         await self._follow(context)
         return payments_pb2.MakePaymentsResponse(items=[self._item(one.payment) for one in request.payments])
 
+    async def QuotePayments(  # noqa: N802
+        self, request: payments_pb2.QuotePaymentsRequest, context: Any
+    ) -> payments_pb2.QuotePaymentsResponse:
+        self.batches.append([one.payee.encode() for one in request.payments])
+        await self._follow(context)
+        answer = payments_pb2.QuotePaymentResponse
+        quotes = [answer(status_name="ok", payee_name=payment.payee) for payment in request.payments]
+        return payments_pb2.QuotePaymentsResponse(quotes=quotes)
+
+    async def GetLanguages(  # noqa: N802
+        self, request: payments_pb2.GetLanguagesRequest, context: Any
+    ) -> payments_pb2.GetLanguagesResponse:
+        self.batches.append([one.msisdn.encode() for one in request.customers])
+        await self._follow(context)
+        answers = [payments_pb2.GetLanguageResponse(language=one.msisdn[-2:]) for one in request.customers]
+        return payments_pb2.GetLanguagesResponse(languages=answers)
+
     def _item(self, payment: payments_pb2.Payment) -> payments_pb2.MakePaymentsResponse.Item:
         code = self.item_codes.popleft() if self.item_codes else 0
         if code:

@@ -210,6 +210,17 @@ async def test_who_waited_too_long_behind_others_surely_did_not_pay(client: Clie
             await task
 
 
+async def test_quotes_and_languages_share_calls_and_each_gets_its_own(
+    client: Client, nodes: list[ScriptedNode]
+) -> None:
+    payees = [str(number) for number in range(100)]
+    quotes = await asyncio.gather(*(client.quote(payments_pb2.Payment(payee=payee)) for payee in payees))
+    assert [quote.payee_name for quote in quotes] == payees
+    asked = (client.language(f"2547000000{number}", "KES", deadline_s=5) for number in range(10, 99))
+    assert await asyncio.gather(*asked) == [str(number) for number in range(10, 99)]
+    assert [len(batch) for batch in nodes[0].batches] == [100, 89]
+
+
 # --- transfers --------------------------------------------------------------------------------------------------------
 
 

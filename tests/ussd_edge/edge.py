@@ -35,11 +35,12 @@ class Node(ScriptedNode):
         self.wrong_tries = 0
         self.languages: dict[str, str] = {}
 
-    async def QuotePayment(  # noqa: N802
-        self, request: payments_pb2.QuotePaymentRequest, context: Any
-    ) -> payments_pb2.QuotePaymentResponse:
+    async def QuotePayments(  # noqa: N802
+        self, request: payments_pb2.QuotePaymentsRequest, context: Any
+    ) -> payments_pb2.QuotePaymentsResponse:
         await self._follow(context)
-        return payments_pb2.QuotePaymentResponse(status_name="ok", payee_name="Otieno", fee_minor=700)
+        quote = payments_pb2.QuotePaymentResponse(status_name="ok", payee_name="Otieno", fee_minor=700)
+        return payments_pb2.QuotePaymentsResponse(quotes=[quote] * len(request.payments))
 
     async def MakePayments(  # noqa: N802
         self, request: payments_pb2.MakePaymentsRequest, context: Any
@@ -67,10 +68,12 @@ class Node(ScriptedNode):
             self.languages[request.msisdn] = request.language
         return payments_pb2.SetLanguageResponse(status_name="ok" if known else "payer_not_found")
 
-    async def GetLanguage(  # noqa: N802
-        self, request: payments_pb2.GetLanguageRequest, context: Any
-    ) -> payments_pb2.GetLanguageResponse:
-        return payments_pb2.GetLanguageResponse(language=self.languages.get(request.msisdn, ""))
+    async def GetLanguages(  # noqa: N802
+        self, request: payments_pb2.GetLanguagesRequest, context: Any
+    ) -> payments_pb2.GetLanguagesResponse:
+        chosen = (self.languages.get(customer.msisdn, "") for customer in request.customers)
+        answers = [payments_pb2.GetLanguageResponse(language=language) for language in chosen]
+        return payments_pb2.GetLanguagesResponse(languages=answers)
 
     def _decided(self, asked: payments_pb2.MakePaymentRequest) -> payments_pb2.Outcome:
         payment = asked.payment

@@ -40,6 +40,11 @@ class PaymentsServiceStub:
                 request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.QuotePaymentRequest.SerializeToString,
                 response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.QuotePaymentResponse.FromString,
                 _registered_method=True)
+        self.QuotePayments = channel.unary_unary(
+                '/kibubu.payments.v1.PaymentsService/QuotePayments',
+                request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.QuotePaymentsRequest.SerializeToString,
+                response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.QuotePaymentsResponse.FromString,
+                _registered_method=True)
         self.MakePayment = channel.unary_unary(
                 '/kibubu.payments.v1.PaymentsService/MakePayment',
                 request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.MakePaymentRequest.SerializeToString,
@@ -70,6 +75,11 @@ class PaymentsServiceStub:
                 request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguageRequest.SerializeToString,
                 response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguageResponse.FromString,
                 _registered_method=True)
+        self.GetLanguages = channel.unary_unary(
+                '/kibubu.payments.v1.PaymentsService/GetLanguages',
+                request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguagesRequest.SerializeToString,
+                response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguagesResponse.FromString,
+                _registered_method=True)
 
 
 class PaymentsServiceServicer:
@@ -78,6 +88,13 @@ class PaymentsServiceServicer:
 
     def QuotePayment(self, request, context):
         """Names the payee and the fee, moves nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuotePayments(self, request, context):
+        """Many people's questions in one call, each on its own: what the client sends when calls come together.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +140,13 @@ class PaymentsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLanguages(self, request, context):
+        """of many customers, in order
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PaymentsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -130,6 +154,11 @@ def add_PaymentsServiceServicer_to_server(servicer, server):
                     servicer.QuotePayment,
                     request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.QuotePaymentRequest.FromString,
                     response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.QuotePaymentResponse.SerializeToString,
+            ),
+            'QuotePayments': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuotePayments,
+                    request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.QuotePaymentsRequest.FromString,
+                    response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.QuotePaymentsResponse.SerializeToString,
             ),
             'MakePayment': grpc.unary_unary_rpc_method_handler(
                     servicer.MakePayment,
@@ -161,6 +190,11 @@ def add_PaymentsServiceServicer_to_server(servicer, server):
                     request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguageRequest.FromString,
                     response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguageResponse.SerializeToString,
             ),
+            'GetLanguages': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLanguages,
+                    request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguagesRequest.FromString,
+                    response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguagesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'kibubu.payments.v1.PaymentsService', rpc_method_handlers)
@@ -190,6 +224,33 @@ class PaymentsService:
             '/kibubu.payments.v1.PaymentsService/QuotePayment',
             kibubu_dot_payments_dot_v1_dot_payments__pb2.QuotePaymentRequest.SerializeToString,
             kibubu_dot_payments_dot_v1_dot_payments__pb2.QuotePaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuotePayments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.payments.v1.PaymentsService/QuotePayments',
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.QuotePaymentsRequest.SerializeToString,
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.QuotePaymentsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -352,6 +413,33 @@ class PaymentsService:
             '/kibubu.payments.v1.PaymentsService/GetLanguage',
             kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguageRequest.SerializeToString,
             kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLanguages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.payments.v1.PaymentsService/GetLanguages',
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguagesRequest.SerializeToString,
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.GetLanguagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class PaymentsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PaymentsServiceAsyncStub: ...
     QuotePayment: _grpc.UnaryUnaryMultiCallable[_payments_pb2.QuotePaymentRequest, _payments_pb2.QuotePaymentResponse]
     """Names the payee and the fee, moves nothing."""
+    QuotePayments: _grpc.UnaryUnaryMultiCallable[_payments_pb2.QuotePaymentsRequest, _payments_pb2.QuotePaymentsResponse]
+    """Many people's questions in one call, each on its own: what the client sends when calls come together."""
     MakePayment: _grpc.UnaryUnaryMultiCallable[_payments_pb2.MakePaymentRequest, _payments_pb2.MakePaymentResponse]
     MakePayments: _grpc.UnaryUnaryMultiCallable[_payments_pb2.MakePaymentsRequest, _payments_pb2.MakePaymentsResponse]
     """Many people's payments in one call, each on its own: what the client sends when calls come together."""
@@ -45,6 +47,8 @@ class PaymentsServiceStub:
     SetLanguage: _grpc.UnaryUnaryMultiCallable[_payments_pb2.SetLanguageRequest, _payments_pb2.SetLanguageResponse]
     """In which language a customer is spoken to, on the phone's screen and by SMS."""
     GetLanguage: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetLanguageRequest, _payments_pb2.GetLanguageResponse]
+    GetLanguages: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetLanguagesRequest, _payments_pb2.GetLanguagesResponse]
+    """of many customers, in order"""
 
 @_typing.type_check_only
 class PaymentsServiceAsyncStub(PaymentsServiceStub):
@@ -53,6 +57,8 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     QuotePayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.QuotePaymentRequest, _payments_pb2.QuotePaymentResponse]  # type: ignore[assignment]
     """Names the payee and the fee, moves nothing."""
+    QuotePayments: _aio.UnaryUnaryMultiCallable[_payments_pb2.QuotePaymentsRequest, _payments_pb2.QuotePaymentsResponse]  # type: ignore[assignment]
+    """Many people's questions in one call, each on its own: what the client sends when calls come together."""
     MakePayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.MakePaymentRequest, _payments_pb2.MakePaymentResponse]  # type: ignore[assignment]
     MakePayments: _aio.UnaryUnaryMultiCallable[_payments_pb2.MakePaymentsRequest, _payments_pb2.MakePaymentsResponse]  # type: ignore[assignment]
     """Many people's payments in one call, each on its own: what the client sends when calls come together."""
@@ -63,6 +69,8 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     SetLanguage: _aio.UnaryUnaryMultiCallable[_payments_pb2.SetLanguageRequest, _payments_pb2.SetLanguageResponse]  # type: ignore[assignment]
     """In which language a customer is spoken to, on the phone's screen and by SMS."""
     GetLanguage: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetLanguageRequest, _payments_pb2.GetLanguageResponse]  # type: ignore[assignment]
+    GetLanguages: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetLanguagesRequest, _payments_pb2.GetLanguagesResponse]  # type: ignore[assignment]
+    """of many customers, in order"""
 
 class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a person does. A payment becomes linked transfers: principal, fee, excise duty; all or none."""
@@ -74,6 +82,14 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payments_pb2.QuotePaymentResponse, _abc.Awaitable[_payments_pb2.QuotePaymentResponse]]:
         """Names the payee and the fee, moves nothing."""
+
+    @_abc_1.abstractmethod
+    def QuotePayments(
+        self,
+        request: _payments_pb2.QuotePaymentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.QuotePaymentsResponse, _abc.Awaitable[_payments_pb2.QuotePaymentsResponse]]:
+        """Many people's questions in one call, each on its own: what the client sends when calls come together."""
 
     @_abc_1.abstractmethod
     def MakePayment(
@@ -120,6 +136,14 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payments_pb2.GetLanguageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payments_pb2.GetLanguageResponse, _abc.Awaitable[_payments_pb2.GetLanguageResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetLanguages(
+        self,
+        request: _payments_pb2.GetLanguagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.GetLanguagesResponse, _abc.Awaitable[_payments_pb2.GetLanguagesResponse]]:
+        """of many customers, in order"""
 
 def add_PaymentsServiceServicer_to_server(servicer: PaymentsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
