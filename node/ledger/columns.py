@@ -11,7 +11,7 @@ from enum import IntEnum, IntFlag
 
 class Column(IntEnum):
     LEDGER = 0  # currency, ISO 4217 number; 0 = the row is not in use
-    KIND = 1  # AccountKind
+    TIER = 1  # tier, SIM's last change, last day that counted: see usage.py
     FLAGS = 2  # AccountFlag
     OVERDRAFT_LIMIT = 3  # minor units that debits may exceed credits by
     DEBITS_POSTED = 4
@@ -21,15 +21,16 @@ class Column(IntEnum):
     LAST_REFERENCE = 8  # head of the account's linked history, 0 = none
     CREATED_NS = 9
     PIN_TRIES = 10  # wrong tries since the last right one
-    PIN_VERIFIER_0 = 11  # HMAC-SHA256, four words; all zero = no PIN set
+    PIN_VERIFIER_0 = 11  # HMAC-SHA256 cut to 16 bytes, two words; all zero = no PIN set
     PIN_VERIFIER_1 = 12
-    PIN_VERIFIER_2 = 13
-    PIN_VERIFIER_3 = 14
+    KIND = 13  # AccountKind
+    USED_1 = 14  # what counts against the tier's limits: see usage.py
     PIN_SET_NS = 15
-    FEATURES = 16  # first of the fraud feature columns, owned by node/ledger/features
+    FEATURES = 16  # first of the fraud feature columns, owned by node/ledger/features; the last is 46
+    USED_2 = 47
 
 
-COLUMN_COUNT = 48  # 384 bytes an account
+COLUMN_COUNT = 48  # 384 bytes an account: six cache lines, the first of them all that a plain transfer is judged by
 
 
 class AccountFlag(IntFlag):

@@ -15,13 +15,15 @@ from node.ledger.columns import HANDLE_KEYS, AccountFlag, AccountKind, Column
 from node.ledger.documents import put_document
 from node.ledger.history import CommandOutcome, Facts, History, Profile, Remembered
 from node.ledger.statuses import CommandStatus as C
+from node.ledger.tiers import Tiers
+from node.ledger.usage import TIER_MASK
 
 HANDLES_MAX = 8
 NAME_BYTES_MAX = 64
 ACCOUNTS_MAX = 100_000_000
 LEDGER_MAX = 999  # ISO 4217 numbers
-PIN_VERIFIER_BYTES = 32
 _LANGUAGE = re.compile(r"[a-z]{2,3}", re.ASCII)
+PIN_VERIFIER_BYTES = 16
 _HANDLE_VALUE = re.compile(r"[0-9A-Za-z/_.-]{1,32}", re.ASCII)
 # An int, since the complement of an IntFlag keeps to its known members: no unknown flag would ever be found.
 _SETTABLE_FLAGS = int(
@@ -34,6 +36,7 @@ class Accounts(Protocol):
 
     columns: Any
     accounts_total: int
+    tiers: Tiers
 
     def new_row(self) -> int: ...
 
@@ -67,7 +70,7 @@ def _apply(
     if kind == "create_account":
         return _create(accounts, history, facts, command.create_account, timestamp_ns)
     if kind == "put_document":
-        return put_document(history, facts, command.put_document, position, timestamp_ns)
+        return put_document(accounts, history, facts, command.put_document, position, timestamp_ns)
     if kind in ("note_wrong_secret", "note_declined"):
         return C.OK, 0  # being remembered is all that it does
     if kind is None:
@@ -103,6 +106,9 @@ def _create(
         return C.PIN_VERIFIER_MALFORMED, 0
     if accounts.accounts_total >= ACCOUNTS_MAX:
         return C.ACCOUNTS_TOO_MANY, 0
+    problem = _tier_problem(accounts, new.tier, new.ledger)
+    if problem is not C.OK:
+        return problem, 0
     taken: set[tuple[str, str]] = set()
     for handle in new.handles:
         problem = _handle_problem(history, new.ledger, handle)
@@ -116,6 +122,7 @@ def _create(
     row = accounts.columns[number]
     row[Column.LEDGER], row[Column.KIND], row[Column.FLAGS] = new.ledger, new.kind, new.flags
     row[Column.OVERDRAFT_LIMIT], row[Column.CREATED_NS] = new.overdraft_limit_minor, timestamp_ns
+    row[Column.TIER] = new.tier
     if new.pin_verifier:
         _write_verifier(row, new.pin_verifier, timestamp_ns)
     for handle in new.handles:
@@ -123,6 +130,24 @@ def _create(
     facts.set_profile(number, Profile(new.name, tuple((handle.key, handle.value) for handle in new.handles)))
     accounts.touch(number)
     return C.OK, number
+
+
+def _tier_problem(accounts: Accounts, number: int, ledger: int) -> C:
+    tier = accounts.tiers.by_number.get(number)
+    if number == 0:
+        return C.OK
+    if tier is None:
+        return C.TIER_UNKNOWN
+    return C.OK if tier.ledger == ledger else C.TIER_HAS_ANOTHER_CURRENCY
+
+
+def _set_tier(accounts: Accounts, _h: History, _f: Facts, action: raft_pb2.SetTier, _: int) -> C:
+    """What was used of the old tier's limits counts against the new one's."""
+    row = accounts.columns[action.account_number]
+    problem = _tier_problem(accounts, action.tier, int(row[Column.LEDGER]))
+    if problem is C.OK:
+        row[Column.TIER] = int(row[Column.TIER]) & ~TIER_MASK | action.tier
+    return problem
 
 
 def _handle_problem(history: History, ledger: int, handle: raft_pb2.AccountHandle) -> C:
@@ -196,7 +221,7 @@ def _set_language(_a: Accounts, history: History, facts: Facts, action: raft_pb2
 
 
 def _write_verifier(row: Any, verifier: bytes, timestamp_ns: int) -> None:
-    row[Column.PIN_VERIFIER_0 : Column.PIN_VERIFIER_3 + 1] = np.frombuffer(verifier, dtype="<i8")
+    row[Column.PIN_VERIFIER_0 : Column.PIN_VERIFIER_1 + 1] = np.frombuffer(verifier, dtype="<i8")
     row[Column.PIN_TRIES] = 0
     row[Column.PIN_SET_NS] = timestamp_ns
     row[Column.FLAGS] &= ~int(AccountFlag.PIN_LOCKED)
@@ -209,4 +234,5 @@ _CHANGES: dict[str, Any] = {
     "set_pin_verifier": _set_pin_verifier,
     "set_name": _set_name,
     "set_language": _set_language,
+    "set_tier": _set_tier,
 }

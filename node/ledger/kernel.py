@@ -22,6 +22,7 @@ from node.ledger.features import update as update_features
 from node.ledger.records import OutcomeFlag, TransferFlag
 from node.ledger.statuses import Status
 from node.ledger.tables import find_id, find_pending, insert_pending
+from node.ledger.usage import B_ACCOUNT, TIER, TIER_MASK, check_limits, count, give_back, is_counted, restore
 
 I64_MAX = np.int64((1 << 63) - 1)
 
@@ -40,7 +41,8 @@ ID_LO, ID_HI, DEBIT, CREDIT, AMOUNT, PENDING_LO, PENDING_HI, W_TIMEOUT_LEDGER, W
 O_STATUS, O_DEBIT_BALANCE, O_DEBIT_AVAILABLE, O_CREDIT_BALANCE, O_CREDIT_AVAILABLE = 0, 1, 2, 3, 4
 O_DEBIT_PREVIOUS, O_CREDIT_PREVIOUS, O_ORIGINAL = 5, 6, 7
 
-# Fields of a pending table's row, and its states.
+# Fields of a pending table's row, and its states. Above the ledger's 32 bits stands the day that the reservation counts
+# in against its payer's limits, plus one; 0 = it does not count.
 P_STATE, P_REF, P_DEBIT, P_CREDIT, P_AMOUNT, P_EXPIRES_NS, P_LEDGER, P_CODE = 0, 1, 2, 3, 4, 5, 6, 7
 PENDING_FIELDS = 8
 ACTIVE, POSTED, VOIDED, EXPIRED, REFUSED, NOT_PENDING = 1, 2, 3, 4, 5, 6
@@ -150,7 +152,7 @@ def _check_form(words: Any, i: int) -> int:
 
 
 @inlined
-def _check_accounts(columns: Any, words: Any, i: int, timestamp_ns: int) -> int:
+def _check_accounts(columns: Any, words: Any, i: int, timestamp_ns: int, tiers: Any) -> int:
     """The rules of a transfer that moves or reserves money."""
     debit, credit, amount = words[i, DEBIT], words[i, CREDIT], words[i, AMOUNT]
     rows = columns.shape[0]
@@ -170,6 +172,10 @@ def _check_accounts(columns: Any, words: Any, i: int, timestamp_ns: int) -> int:
         return DEBIT_FROZEN
     if columns[credit, FLAGS] & FROZEN:
         return CREDIT_FROZEN
+    if (columns[debit, TIER] | columns[credit, TIER]) & TIER_MASK and is_counted(words[i, W_CODE_FLAGS] & 0xFFFF):
+        status = check_limits(columns, tiers, debit, credit, amount, timestamp_ns)
+        if status != OK:
+            return status
     pending = (_flags(words, i) & PENDING) != 0
     if pending and amount > I64_MAX - columns[debit, D_PENDING]:
         return OVER_D_PENDING
@@ -209,7 +215,7 @@ def _check_pending(words: Any, i: int, row: Any) -> int:
         return P_OTHER_DEBIT
     if credit != 0 and credit != row[P_CREDIT]:
         return P_OTHER_CREDIT
-    if ledger != 0 and ledger != row[P_LEDGER]:
+    if ledger != 0 and ledger != row[P_LEDGER] & 0xFFFFFFFF:
         return P_OTHER_LEDGER
     if state == POSTED:
         return P_POSTED
@@ -244,7 +250,7 @@ def _write_balances(columns: Any, outcomes: Any, i: int, debit: int, credit: int
 
 
 @njit
-def _end_pending(columns: Any, row: Any, posted_minor: int, state: int) -> None:
+def _end_pending(columns: Any, row: Any, posted_minor: int, state: int, before: Any) -> None:
     """Release the reservation and move `posted_minor` of it."""
     debit, credit, reserved = row[P_DEBIT], row[P_CREDIT], row[P_AMOUNT]
     columns[debit, D_PENDING] -= reserved
@@ -252,6 +258,9 @@ def _end_pending(columns: Any, row: Any, posted_minor: int, state: int) -> None:
     columns[debit, D_POSTED] += posted_minor
     columns[credit, C_POSTED] += posted_minor
     row[P_STATE] = state
+    counted_day = (row[P_LEDGER] >> 32) - 1
+    if counted_day >= 0 and posted_minor < reserved:
+        give_back(columns, debit, reserved - posted_minor, counted_day, before)
 
 
 @inlined
@@ -267,9 +276,9 @@ def _move(columns: Any, debit: int, credit: int, amount: int, pending: bool) -> 
 @inlined
 def _apply_one(
     columns: Any, words: Any, outcomes: Any, i: int, position: int, timestamp_ns: int,
-    ids: Any, pending_keys: Any, pending_rows: Any, pending_at: Any,
+    ids: Any, pending_keys: Any, pending_rows: Any, pending_at: Any, tiers: Any, usage: Any,
 ) -> int:  # fmt: skip
-    """Check one transfer and apply it; leaves `pending_at[i]` for the undo."""
+    """Check one transfer and apply it; leaves `pending_at[i]` and `usage[i]` for the undo."""
     status = _check_form(words, i)
     if status != OK:
         return status
@@ -289,16 +298,19 @@ def _apply_one(
         posted = i64(0)
         if flags & POST:
             posted = amount if amount != 0 else row[P_AMOUNT]
-        _end_pending(columns, row, posted, POSTED if flags & POST else VOIDED)
+        _end_pending(columns, row, posted, POSTED if flags & POST else VOIDED, usage[i])
         pending_at[i] = at
         outcomes[i, O_ORIGINAL] = row[P_REF]
         _write_balances(columns, outcomes, i, row[P_DEBIT], row[P_CREDIT])
         return OK
-    status = _check_accounts(columns, words, i, timestamp_ns)
+    status = _check_accounts(columns, words, i, timestamp_ns, tiers)
     if status != OK:
         return status
     debit, credit = words[i, DEBIT], words[i, CREDIT]
     _move(columns, debit, credit, amount, (flags & PENDING) != 0)
+    counted_day = i64(-1)
+    if columns[debit, TIER] & TIER_MASK and is_counted(words[i, W_CODE_FLAGS] & 0xFFFF):
+        counted_day = count(columns, tiers, debit, amount, usage[i])
     if flags & PENDING:
         at = insert_pending(pending_keys, pending_rows, words[i, ID_LO], words[i, ID_HI])
         timeout_s = words[i, W_TIMEOUT_LEDGER] & 0xFFFFFFFF
@@ -307,13 +319,14 @@ def _apply_one(
         row[P_DEBIT], row[P_CREDIT], row[P_AMOUNT] = debit, credit, amount
         row[P_EXPIRES_NS] = timestamp_ns + timeout_s * 1_000_000_000 if timeout_s != 0 else 0
         row[P_LEDGER], row[P_CODE] = columns[debit, LEDGER], words[i, W_CODE_FLAGS] & 0xFFFF
+        row[P_LEDGER] |= (counted_day + 1) << 32
         pending_at[i] = at
     _write_balances(columns, outcomes, i, debit, credit)
     return OK
 
 
 @njit
-def _undo_one(columns: Any, words: Any, outcomes: Any, i: int, pending_rows: Any, pending_at: Any) -> None:
+def _undo_one(columns: Any, words: Any, outcomes: Any, i: int, pending_rows: Any, pending_at: Any, usage: Any) -> None:
     flags, amount = _flags(words, i), words[i, AMOUNT]
     if flags & (POST | VOID):
         row = pending_rows[pending_at[i]]
@@ -330,6 +343,8 @@ def _undo_one(columns: Any, words: Any, outcomes: Any, i: int, pending_rows: Any
         _move(columns, words[i, DEBIT], words[i, CREDIT], -amount, (flags & PENDING) != 0)
         if flags & PENDING:
             pending_rows[pending_at[i], P_STATE] = REFUSED
+    if usage[i, B_ACCOUNT] != 0:
+        restore(columns, usage[i])
     pending_at[i] = -1
     for at in range(1, 8):
         outcomes[i, at] = 0
@@ -425,12 +440,13 @@ def _fail_chain(outcomes: Any, start: int, end: int, culprit: int, status: int) 
 def apply_batch(
     columns: Any, words: Any, outcomes: Any, position: int, timestamp_ns: int,
     ids: Any, known_refs: Any, known_same: Any,
-    pending_keys: Any, pending_rows: Any, pending_at: Any, dirty: Any, seen: Any, counts: Any,
+    pending_keys: Any, pending_rows: Any, pending_at: Any, dirty: Any, seen: Any, counts: Any, tiers: Any, usage: Any,
 ) -> None:  # fmt: skip
     """Apply a whole batch. `ids` is the table that has the batch's ids already (slots, ids, refs, top), `known_refs`
     says where each was seen before. `outcomes` is zero on entry; `pending_at` is -1 on entry and afterwards says which
     row of the pending table a successful pending, post or void transfer touched. counts[0] += OK, counts[1] +=
-    duplicates, counts[2] += pending rows inserted."""
+    duplicates, counts[2] += pending rows inserted. `tiers` is what Tiers.rows_at says of now; `usage` is room for what
+    usage.keep keeps of each transfer."""
     n = words.shape[0]
     start = 0
     while start < n:
@@ -445,7 +461,7 @@ def apply_batch(
             else:
                 _apply_chain(
                     columns, words, outcomes, start, end, position, timestamp_ns, ids,
-                    pending_keys, pending_rows, pending_at, dirty, counts,
+                    pending_keys, pending_rows, pending_at, dirty, counts, tiers, usage,
                 )  # fmt: skip
         elif outcomes[start, O_STATUS] == DUPLICATE:
             counts[1] += end - start
@@ -468,17 +484,21 @@ def _copy_first_outcomes(outcomes: Any, start: int, end: int, position: int) -> 
 @inlined
 def _apply_chain(
     columns: Any, words: Any, outcomes: Any, start: int, end: int, position: int, timestamp_ns: int,
-    ids: Any, pending_keys: Any, pending_rows: Any, pending_at: Any, dirty: Any, counts: Any,
+    ids: Any, pending_keys: Any, pending_rows: Any, pending_at: Any, dirty: Any, counts: Any, tiers: Any, usage: Any,
 ) -> None:  # fmt: skip
+    if end - start > 1:  # a transfer alone is never undone
+        for i in range(start, end):
+            usage[i, B_ACCOUNT] = 0
     for i in range(start, end):
         status = _apply_one(
-            columns, words, outcomes, i, position, timestamp_ns, ids, pending_keys, pending_rows, pending_at
-        )
+            columns, words, outcomes, i, position, timestamp_ns, ids, pending_keys, pending_rows, pending_at,
+            tiers, usage,
+        )  # fmt: skip
         if pending_at[i] >= 0 and _flags(words, i) & PENDING:
             counts[2] += 1
         if status != OK:
             for j in range(i - 1, start - 1, -1):
-                _undo_one(columns, words, outcomes, j, pending_rows, pending_at)
+                _undo_one(columns, words, outcomes, j, pending_rows, pending_at, usage)
             _fail_chain(outcomes, start, end, i, status)
             return
     # After this point the chain must succeed.
@@ -488,13 +508,15 @@ def _apply_chain(
 
 
 @njit
-def expire_pending(columns: Any, pending_keys: Any, pending_rows: Any, lo: int, hi: int, dirty: Any) -> int:
+def expire_pending(
+    columns: Any, pending_keys: Any, pending_rows: Any, lo: int, hi: int, dirty: Any, before: Any
+) -> int:
     """End a pending transfer whose time is up; returns its reference, or 0 when it has ended already."""
     at = find_pending(pending_keys, pending_rows, lo, hi)
     if at < 0 or pending_rows[at, P_STATE] != ACTIVE:
         return 0
     row = pending_rows[at]
-    _end_pending(columns, row, i64(0), EXPIRED)
+    _end_pending(columns, row, i64(0), EXPIRED, before)
     dirty[row[P_DEBIT]] = 1
     dirty[row[P_CREDIT]] = 1
     return i64(row[P_REF])

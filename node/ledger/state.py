@@ -17,9 +17,11 @@ from node.ledger.commands import apply_command
 from node.ledger.counting import count_transfers, new_counts
 from node.ledger.entry import Entry, decode_entry
 from node.ledger.history import AppliedBatch, BrokenHistoryError, CommandOutcome, Facts, FirstSeen, History, Int64s
-from node.ledger.records import OUTCOME_WORDS, TRANSFER_WORDS, OutcomeFlag, Records, TransferFlag
+from node.ledger.records import BATCH_TRANSFERS_MAX, OUTCOME_WORDS, TRANSFER_WORDS, OutcomeFlag, Records, TransferFlag
 from node.ledger.state_digest import StateDigest, digest_in_any_order
 from node.ledger.tables import PENDING_TABLE_MIN, IdTable, copy_pending, find_pending, insert_pending
+from node.ledger.tiers import Tiers
+from node.ledger.usage import BEFORE_FIELDS
 
 CHAIN_START = bytes(32)
 ROWS_MIN = 1_024
@@ -54,6 +56,8 @@ class LedgerState:
         self.hash_every = STATE_HASH_EVERY
         self.hashes: dict[int, bytes] = {}  # position -> hash of the state there, the newest STATE_HASHES_MAX
         self._digest = StateDigest()
+        self.tiers = Tiers()
+        self._usage: Int64s = np.zeros((BATCH_TRANSFERS_MAX, BEFORE_FIELDS), dtype=np.int64)  # for the kernel's undo
 
     # --- accounts -------------------------------------------------------------------------------------------------
 
@@ -122,7 +126,13 @@ class LedgerState:
         while self._expiries and self._expiries[0][0] <= timestamp_ns:
             _, _, lo, hi = heapq.heappop(self._expiries)
             reference = kernel.expire_pending(
-                self.columns, self.pending_keys, self.pending_rows, np.int64(lo), np.int64(hi), self.dirty
+                self.columns,
+                self.pending_keys,
+                self.pending_rows,
+                np.int64(lo),
+                np.int64(hi),
+                self.dirty,
+                self._usage[0],
             )
             if reference:
                 expired.append(int(reference))
@@ -231,6 +241,7 @@ class LedgerState:
         kernel.apply_batch(
             self.columns, words, outcomes, batch.position, batch.timestamp_ns, ids, refs, same,
             self.pending_keys, self.pending_rows, pending_at, self.dirty, seen, counts,
+            self.tiers.rows_at(batch.timestamp_ns), self._usage,
         )  # fmt: skip
         self.pending_count += int(counts[2])
         for i, first in firsts.items():

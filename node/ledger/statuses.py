@@ -52,6 +52,14 @@ class Status(IntEnum):
     CREDIT_ACCOUNT_CLOSED = 85
     DEBIT_ACCOUNT_FROZEN = 86
     CREDIT_ACCOUNT_FROZEN = 87
+    # the tiers (88): of transfers whose code is in COUNTED_CODES
+    DEBIT_ACCOUNT_DORMANT = 88  # nothing moved for as long as its tier allows
+    DEBIT_ACCOUNT_UNDER_PAYMENT_MINIMUM = 89
+    DEBIT_ACCOUNT_OVER_PAYMENT_LIMIT = 90
+    DEBIT_ACCOUNT_OVER_DAY_LIMIT = 91  # of its tier's local day
+    DEBIT_ACCOUNT_OVER_WEEK_LIMIT = 92
+    DEBIT_ACCOUNT_OVER_MONTH_LIMIT = 93
+    CREDIT_ACCOUNT_OVER_BALANCE_LIMIT = 94
     # the sums (100)
     DEBITS_PENDING_OVERFLOW = 100
     CREDITS_PENDING_OVERFLOW = 101
@@ -90,6 +98,9 @@ class CommandStatus(IntEnum):
     DOCUMENT_TOO_LARGE = 42
     DOCUMENT_AUTHOR_MALFORMED = 43  # empty, or too long
     DOCUMENT_VERSION_DIFFERS = 44  # another version is in force than the one that was to be replaced
+    DOCUMENT_BREAKS_ITS_RULES = 45  # those of a kind that the ledger itself reads
+    TIER_UNKNOWN = 46
+    TIER_HAS_ANOTHER_CURRENCY = 47
     LANGUAGE_MALFORMED = 80
 
 
@@ -197,6 +208,11 @@ class TransferCode(IntEnum):
     REVERSAL_END = 14  # posts or voids what a reversal reserved; the narrative says who
     PROVIDER_END = 15  # posts or voids what a purchase reserved, as the provider answered
     CONVERTED = 16  # the other currency's side of a remittance
+
+
+COUNTED_CODES = frozenset({TransferCode.PRINCIPAL, TransferCode.AIRTIME, TransferCode.VOUCHER})
+"""What a person moves: it counts against the payer's limits and the payee's largest balance (usage.py). Fees, duties,
+commissions and what comes back do not. Codes below 62 only."""
 
 
 class PinVerdict(IntEnum):

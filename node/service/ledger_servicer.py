@@ -268,7 +268,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             create_time_ns=int(row[Column.CREATED_NS]),
             name=profile.name if profile else "",
             handles=[ledger_pb2.Handle(key=key, value=value) for key, value in profile.handles] if profile else [],
-            pin_is_set=bool(np.any(row[Column.PIN_VERIFIER_0 : Column.PIN_VERIFIER_3 + 1])),
+            pin_is_set=bool(np.any(row[Column.PIN_VERIFIER_0 : Column.PIN_VERIFIER_1 + 1])),
             last_position=int(row[Column.LAST_REFERENCE]) >> OFFSET_BITS,
         )
 

@@ -38,7 +38,7 @@ from node.storage.checked import SEAL_BYTES, seal, unseal
 from node.storage.host import SYSTEM_HOST, Host
 from node.storage.memtable import Memtable
 
-FORMAT = b"kibubu-ledger-3"
+FORMAT = b"kibubu-ledger-4"
 _DATABASES = (
     b"meta",
     b"batches",

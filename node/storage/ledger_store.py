@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from node.ledger import kernel
+from node.ledger import kernel, tiers
 from node.ledger.columns import Column
 from node.ledger.counting import by_kind_and_outcome
 from node.ledger.history import (
@@ -31,6 +31,7 @@ from node.ledger.history import (
 )
 from node.ledger.records import OFFSET_BITS, TRANSFER, Records, TransferFlag
 from node.ledger.state import STATE_HASH_EVERY, LedgerState
+from node.ledger.tiers import Tiers, parse_tiers
 from node.payments.pin_tries import apply_verdicts
 from node.storage.batch_codec import OpenBatch, chain_hash_of, decode_batch, first_seen_in, open_batch
 from node.storage.host import SYSTEM_HOST, Background, Host
@@ -118,6 +119,9 @@ class LedgerStore:
         state.chain_hash, state.commands_hash = durable.chain_hash, durable.commands_hash
         for _, keys, fields in snapshot.pending():
             state.add_pending(keys, fields)
+        found = self._db.document(tiers.KIND, tiers.KEY)
+        if found is not None:
+            state.tiers = parse_tiers(found.body)
         return durable
 
     # --- what others read -----------------------------------------------------------------------------------------
@@ -167,6 +171,10 @@ class LedgerStore:
     def documents_version(self) -> int:
         """Another number whenever a document may have changed: what was made of documents holds until then."""
         return self._documents_version
+
+    @property
+    def tiers(self) -> Tiers:
+        return self._state.tiers
 
     def _memtables(self) -> tuple[Memtable, ...]:
         # The active one is taken first: meanwhile it can only become the one being written, and what leaves that is

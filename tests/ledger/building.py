@@ -9,6 +9,7 @@ from kibubu.raft.v1 import raft_pb2
 
 from node.ledger.entry import encode_entry
 from node.ledger.records import TRANSFER, Records, split_id
+from tests.ledger.model import AMOUNT_MAX, Tier
 
 KES, USD = 404, 840
 START_NS = 1_795_500_000_000_000_000
@@ -41,9 +42,37 @@ def command(request_id: int = 0, **action: object) -> raft_pb2.Command:
     return raft_pb2.Command(request_id=number.to_bytes(16, "big"), **action)  # type: ignore[arg-type]
 
 
-def create(ledger: int = KES, kind: int = 1, flags: int = 0, overdraft_limit_minor: int = 0) -> raft_pb2.Command:
-    account = raft_pb2.CreateAccount(ledger=ledger, kind=kind, flags=flags, overdraft_limit_minor=overdraft_limit_minor)
+def create(
+    ledger: int = KES, kind: int = 1, flags: int = 0, overdraft_limit_minor: int = 0, tier: int = 0
+) -> raft_pb2.Command:
+    account = raft_pb2.CreateAccount(
+        ledger=ledger, kind=kind, flags=flags, overdraft_limit_minor=overdraft_limit_minor, tier=tier
+    )
     return command(create_account=account)
+
+
+def tiers(body: str) -> raft_pb2.Command:
+    put = raft_pb2.PutDocument(kind="tiers", key="tiers", body=body.encode(), author="Amina")
+    return command(put_document=put)
+
+
+def tiers_document(tiers: dict[int, Tier]) -> str:
+    """As TOML; amounts of the model are minor units."""
+
+    def amount(minor: int) -> str:
+        return f'"{minor // 100}.{minor % 100:02}"'
+
+    text = ""
+    for number, tier in tiers.items():
+        minutes = int(tier.offset.total_seconds()) // 60
+        text += f'[[tier]]\nnumber = {number}\nname = "t"\ncurrency = "KES"\nutc_offset_minutes = {minutes}\n'
+        limits = {
+            "payment_minimum": tier.minimum, "payment_maximum": tier.maximum, "day": tier.day, "week": tier.week,
+            "month": tier.month, "balance_maximum": tier.balance,
+        }  # fmt: skip
+        text += "".join(f"{key} = {amount(minor)}\n" for key, minor in limits.items() if 0 < minor < AMOUNT_MAX)
+        text += f"dormant_after_days = {tier.dormant.days}\n" if tier.dormant else ""
+    return text
 
 
 def commands_entry(commands: list[raft_pb2.Command], timestamp_ns: int = START_NS) -> bytes:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from node.ledger.columns import AccountFlag
 from node.ledger.records import TransferFlag
-from node.ledger.statuses import Status
+from node.ledger.statuses import Status, TransferCode
 
 AMOUNT_MAX = 2**63 - 1
 ID_MAX = 2**128 - 1
 NO_FLAGS = AccountFlag(0)
 KNOWN_FLAGS = TransferFlag.LINKED | TransferFlag.PENDING | TransferFlag.POST | TransferFlag.VOID
 ENDS = TransferFlag.POST | TransferFlag.VOID
+COUNTED = (TransferCode.PRINCIPAL, TransferCode.AIRTIME, TransferCode.VOUCHER)
+NOT_OF_A_PERSON = (TransferCode.FEE, TransferCode.EXCISE_DUTY, TransferCode.COMMISSION)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,26 @@ class Transfer:
         )
 
 
+@dataclass(frozen=True)
+class Tier:
+    offset: timedelta = timedelta()
+    minimum: int = 0
+    maximum: int = AMOUNT_MAX
+    day: int = AMOUNT_MAX
+    week: int = AMOUNT_MAX
+    month: int = AMOUNT_MAX
+    balance: int = AMOUNT_MAX
+    dormant: timedelta | None = None
+
+
+@dataclass
+class Counted:
+    """What was moved or reserved on a local day and counts against limits."""
+
+    day: date
+    amount: int
+
+
 @dataclass
 class Account:
     ledger: int
@@ -63,6 +86,13 @@ class Account:
     debits_pending: int = 0
     credits_pending: int = 0
     last: int = 0
+    tier: int = 0
+    counted: list[Counted] = field(default_factory=list)
+    moved_ns: int = 0  # or made
+
+    def used(self, today: date, period: str) -> int:
+        same = {"day": lambda d: d, "week": lambda d: d.isocalendar()[:2], "month": lambda d: (d.year, d.month)}[period]
+        return sum(one.amount for one in self.counted if same(one.day) == same(today))
 
     @property
     def balance(self) -> int:
@@ -82,6 +112,7 @@ class Pending:
     ledger: int
     expires_ns: int  # 0 = never
     ended: Status = Status.OK  # what a later post or void is told; OK = it waits
+    counted: Counted | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +141,7 @@ class Model:
         self.accounts: dict[int, Account] = {}
         self.pending: dict[int, Pending] = {}
         self.decided: dict[int, Decided] = {}
+        self.tiers: dict[int, Tier] = {}
         self.position = 0
         self.timestamp_ns = 0
 
@@ -122,7 +154,7 @@ class Model:
         due = [p for p in self.pending.values() if not p.ended and 0 < p.expires_ns <= self.timestamp_ns]
         due.sort(key=lambda p: (p.expires_ns, p.reference))
         for pending in due:
-            self._release(pending, Status.PENDING_TRANSFER_EXPIRED)
+            self._release(pending, Status.PENDING_TRANSFER_EXPIRED, 0)
         return [pending.reference for pending in due]
 
     def no_op(self) -> None:
@@ -130,7 +162,7 @@ class Model:
         self.position += 1
 
     def create_account(self, number: int, ledger: int, flags: int, overdraft_limit: int) -> None:
-        self.accounts[number] = Account(ledger, AccountFlag(flags), overdraft_limit)
+        self.accounts[number] = Account(ledger, AccountFlag(flags), overdraft_limit, moved_ns=self.timestamp_ns)
 
     def set_flags(self, number: int, flags: int) -> bool:
         """False = refused: closed accounts stay closed, and one with money or reservations cannot be closed."""
@@ -230,7 +262,7 @@ class Model:
         status = _form(t)
         if not status and t.flags & ENDS:
             return self._rule_of_end(t, earlier)
-        return status or self._rule_of_accounts(t) or self._rule_of_sums(t)
+        return status or self._rule_of_accounts(t) or self._rule_of_tiers(t) or self._rule_of_sums(t)
 
     def _rule_of_accounts(self, t: Transfer) -> Status:
         debit, credit = self.accounts.get(t.debit), self.accounts.get(t.credit)
@@ -249,6 +281,34 @@ class Model:
         if debit.flags & AccountFlag.FROZEN:
             return Status.DEBIT_ACCOUNT_FROZEN
         return Status.CREDIT_ACCOUNT_FROZEN if credit.flags & AccountFlag.FROZEN else Status.OK
+
+    def _rule_of_tiers(self, t: Transfer) -> Status:
+        if t.code not in COUNTED:
+            return Status.OK
+        debit, credit = self.accounts[t.debit], self.accounts[t.credit]
+        if debit.tier:
+            tier, today = self.tiers[debit.tier], self.today(debit)
+            if tier.dormant is not None and self.timestamp_ns - debit.moved_ns >= tier.dormant.days * 86_400 * 10**9:
+                return Status.DEBIT_ACCOUNT_DORMANT
+            if t.amount < tier.minimum:
+                return Status.DEBIT_ACCOUNT_UNDER_PAYMENT_MINIMUM
+            if t.amount > tier.maximum:
+                return Status.DEBIT_ACCOUNT_OVER_PAYMENT_LIMIT
+            if debit.used(today, "day") + t.amount > tier.day:
+                return Status.DEBIT_ACCOUNT_OVER_DAY_LIMIT
+            if debit.used(today, "week") + t.amount > tier.week:
+                return Status.DEBIT_ACCOUNT_OVER_WEEK_LIMIT
+            if debit.used(today, "month") + t.amount > tier.month:
+                return Status.DEBIT_ACCOUNT_OVER_MONTH_LIMIT
+        if credit.tier and max(credit.balance + credit.credits_pending, 0) + t.amount > self.tiers[credit.tier].balance:
+            return Status.CREDIT_ACCOUNT_OVER_BALANCE_LIMIT
+        return Status.OK
+
+    def today(self, account: Account) -> date:
+        """Where its tier is; a day that was counted already does not come back when the tier's place changes."""
+        offset = self.tiers[account.tier].offset if account.tier else timedelta()
+        local = (datetime.fromtimestamp(self.timestamp_ns // 10**9, UTC) + offset).date()
+        return max([local, *(one.day for one in account.counted)])
 
     def _rule_of_sums(self, t: Transfer) -> Status:
         debit, credit = self.accounts[t.debit], self.accounts[t.credit]
@@ -305,29 +365,38 @@ class Model:
             debit, credit, original = self.accounts[pending.debit], self.accounts[pending.credit], pending.reference
             posted = bool(t.flags & TransferFlag.POST)
             self._release(
-                pending, Status.PENDING_TRANSFER_ALREADY_POSTED if posted else Status.PENDING_TRANSFER_ALREADY_VOIDED
+                pending,
+                Status.PENDING_TRANSFER_ALREADY_POSTED if posted else Status.PENDING_TRANSFER_ALREADY_VOIDED,
+                (t.amount or pending.amount) if posted else 0,
             )
             if posted:
                 debit.debits_posted += t.amount or pending.amount
                 credit.credits_posted += t.amount or pending.amount
         else:
             debit, credit = self.accounts[t.debit], self.accounts[t.credit]
+            counted = None
+            if debit.tier and t.code in COUNTED:
+                counted = Counted(self.today(debit), t.amount)
+                debit.counted.append(counted)
             if t.flags & TransferFlag.PENDING:
                 debit.debits_pending += t.amount
                 credit.credits_pending += t.amount
                 expires_ns = self.timestamp_ns + t.timeout_s * 10**9 if t.timeout_s else 0
                 reference = self.position << 16 | offset
                 self.pending[t.id] = Pending(reference, t.debit, t.credit, t.amount, t.ledger, expires_ns)
+                self.pending[t.id].counted = counted
             else:
                 debit.debits_posted += t.amount
                 credit.credits_posted += t.amount
         balances = (debit.balance, debit.available, credit.balance, credit.available)
         return Answer(Status.OK, self.position, offset, self.timestamp_ns, balances, (0, 0), original)
 
-    def _release(self, pending: Pending, ended: Status) -> None:
+    def _release(self, pending: Pending, ended: Status, posted: int) -> None:
         self.accounts[pending.debit].debits_pending -= pending.amount
         self.accounts[pending.credit].credits_pending -= pending.amount
         pending.ended = ended
+        if pending.counted is not None:
+            pending.counted.amount = posted
 
     def _linked(self, t: Transfer, answer: Answer) -> Answer:
         """The chain is through: the transfer becomes the newest of both accounts' history."""
@@ -337,6 +406,9 @@ class Model:
         debit, credit = (self.accounts[number] for number in numbers)
         linked = replace(answer, previous=(debit.last, credit.last))
         debit.last = credit.last = answer.position << 16 | answer.offset
+        if not t.flags & ENDS and t.code not in NOT_OF_A_PERSON:
+            credit.moved_ns = self.timestamp_ns
+            debit.moved_ns = self.timestamp_ns if t.code != TransferCode.ISSUE else debit.moved_ns
         return linked
 
 

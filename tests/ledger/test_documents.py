@@ -31,7 +31,7 @@ def test_the_newest_version_is_in_force_and_the_older_ones_stay() -> None:
 
 def test_kinds_and_keys_are_apart() -> None:
     ledger = PlainLedger()
-    for kind, key in (("tariff", "KES"), ("tariff", "UGX"), ("tiers", "KES")):
+    for kind, key in (("tariff", "KES"), ("tariff", "UGX"), ("rates", "KES")):
         assert put(ledger, kind=kind, key=key).account_number == 1
 
 

@@ -6,6 +6,7 @@ Each row breaks its own rule and, where it can, rules of lower precedence as wel
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -14,18 +15,41 @@ from kibubu.raft.v1 import raft_pb2
 from node.ledger import commands as rules
 from node.ledger.columns import AccountFlag, AccountKind
 from node.ledger.records import AMOUNT_MINOR_MAX, OUTCOME, Records, TransferFlag
-from node.ledger.statuses import CommandStatus, Status
-from tests.ledger.building import KES, START_NS, USD, command, commands_entry, create, transfer, transfers_entry
-from tests.ledger.model import ID_MAX
+from node.ledger.statuses import CommandStatus, Status, TransferCode
+from tests.ledger.building import (
+    KES,
+    START_NS,
+    USD,
+    command,
+    commands_entry,
+    create,
+    tiers,
+    tiers_document,
+    transfer,
+    transfers_entry,
+)
+from tests.ledger.model import ID_MAX, Tier
 from tests.ledger.plain_history import PlainLedger
 
 LINKED, PENDING = TransferFlag.LINKED, TransferFlag.PENDING
 POST, VOID = TransferFlag.POST, TransferFlag.VOID
 ONE, TWO, BOUNDED, DOLLARS, FROZEN, CLOSED, MUCH_OUT, MUCH_IN, MUCH_HELD_OUT, MUCH_HELD_IN = range(1, 11)
 WAITING, POSTED, VOIDED, EXPIRED, REFUSED, PLAIN = range(101, 107)
+LITTLE, MUCH, BUSY_DAY, BUSY_WEEK, BUSY_MONTH, FULL, ASLEEP = range(11, 18)  # by their tiers, 1 to 7
 MISSING = 99
 NEARLY = AMOUNT_MINOR_MAX - 5
 LATE_NS = 6 * 10**18  # so late that the longest time-out passes the end of time
+
+
+TIERS = {
+    1: Tier(minimum=30, maximum=30, day=10),
+    2: Tier(maximum=10, day=10),
+    3: Tier(day=10, week=10),
+    4: Tier(week=10, month=10),
+    5: Tier(month=10),
+    6: Tier(balance=10),
+    7: Tier(minimum=30, maximum=30, dormant=timedelta(days=1)),
+}
 
 
 def world() -> PlainLedger:
@@ -34,7 +58,7 @@ def world() -> PlainLedger:
     accounts = [create() for _ in range(10)]
     accounts[BOUNDED - 1] = create(flags=bounded, overdraft_limit_minor=10)
     accounts[DOLLARS - 1] = create(USD)
-    ledger.apply(commands_entry(accounts))
+    ledger.apply(commands_entry([tiers(tiers_document(TIERS)), *accounts, *[create(tier=number) for number in TIERS]]))
     before = [
         transfer(1, MUCH_OUT, MUCH_IN, NEARLY),
         transfer(2, MUCH_HELD_OUT, MUCH_HELD_IN, NEARLY, flags=PENDING),
@@ -57,6 +81,11 @@ def post(amount: int = 0, pending_id: int = WAITING, **fields: int) -> Records:
 
 def move(debit: int = ONE, credit: int = TWO, amount: int = 20, **fields: int) -> Records:
     return transfer(500, debit, credit, amount, **fields)
+
+
+def pay(debit: int = ONE, credit: int = FULL) -> Records:
+    """What counts against limits, and is too much for the payee."""
+    return move(debit, credit, code=TransferCode.PRINCIPAL)
 
 
 S = Status
@@ -102,6 +131,13 @@ TRANSFERS: dict[Status, list[Records]] = {
     S.CREDIT_ACCOUNT_CLOSED: [move(FROZEN, CLOSED)],
     S.DEBIT_ACCOUNT_FROZEN: [move(FROZEN, MUCH_IN)],
     S.CREDIT_ACCOUNT_FROZEN: [move(MUCH_OUT, FROZEN)],
+    S.DEBIT_ACCOUNT_DORMANT: [pay(ASLEEP)],
+    S.DEBIT_ACCOUNT_UNDER_PAYMENT_MINIMUM: [pay(LITTLE)],
+    S.DEBIT_ACCOUNT_OVER_PAYMENT_LIMIT: [pay(MUCH)],
+    S.DEBIT_ACCOUNT_OVER_DAY_LIMIT: [pay(BUSY_DAY)],
+    S.DEBIT_ACCOUNT_OVER_WEEK_LIMIT: [pay(BUSY_WEEK)],
+    S.DEBIT_ACCOUNT_OVER_MONTH_LIMIT: [pay(BUSY_MONTH)],
+    S.CREDIT_ACCOUNT_OVER_BALANCE_LIMIT: [pay(BOUNDED)],
     S.DEBITS_PENDING_OVERFLOW: [move(MUCH_HELD_OUT, MUCH_HELD_IN, flags=PENDING)],
     S.CREDITS_PENDING_OVERFLOW: [move(MUCH_OUT, MUCH_HELD_IN, flags=PENDING)],
     S.DEBITS_POSTED_OVERFLOW: [move(MUCH_OUT, MUCH_IN)],
@@ -120,7 +156,7 @@ def test_every_status_has_a_row() -> None:
 @pytest.mark.parametrize("status", Status)
 def test_transfer_statuses(status: Status) -> None:
     ledger = world()
-    late = status is S.EXPIRY_OVERFLOW
+    late = status in (S.EXPIRY_OVERFLOW, S.DEBIT_ACCOUNT_DORMANT)
     ledger.apply(transfers_entry([], LATE_NS if late else START_NS))
     before, hash_before = ledger.state.columns.copy(), ledger.state.state_hash()
     batch = ledger.apply(transfers_entry(TRANSFERS[status]))
@@ -184,7 +220,7 @@ def document(**fields: object) -> raft_pb2.Command:
 C = CommandStatus
 LONG_NAME = "é" * 33
 COMMANDS: dict[CommandStatus, raft_pb2.Command] = {
-    C.OK: account(name="n" * 64, handles=handles(*[("till", str(n)) for n in range(8)]), pin_verifier=b"v" * 32),
+    C.OK: account(name="n" * 64, handles=handles(*[("till", str(n)) for n in range(8)]), pin_verifier=b"v" * 16),
     C.EXISTS: command(600, set_name=raft_pb2.SetName(account_number=ONE, name="first")),
     C.REQUEST_ID_MUST_NOT_BE_ZERO: raft_pb2.Command(request_id=bytes(16)),
     C.REQUEST_ID_USED_FOR_ANOTHER_REQUEST: command(600, set_name=raft_pb2.SetName(account_number=MISSING)),
@@ -204,12 +240,15 @@ COMMANDS: dict[CommandStatus, raft_pb2.Command] = {
     C.ACCOUNT_CLOSED: flags_of(CLOSED, 64),
     C.ACCOUNT_HAS_BALANCE: flags_of(TWO, AccountFlag.CLOSED),
     C.ACCOUNTS_TOO_MANY: account(handles=handles(("email", ""))),
-    C.PIN_VERIFIER_MALFORMED: account(pin_verifier=b"v" * 31, handles=handles(("email", ""))),
+    C.PIN_VERIFIER_MALFORMED: account(pin_verifier=b"v" * 15, handles=handles(("email", ""))),
     C.DOCUMENT_KIND_MALFORMED: document(kind="Tariff", key="no blanks"),
     C.DOCUMENT_KEY_MALFORMED: document(key="no blanks", body=bytes(65_537)),
     C.DOCUMENT_TOO_LARGE: document(body=bytes(65_537), author=""),
     C.DOCUMENT_AUTHOR_MALFORMED: document(author="é" * 33, replaces_version=1),
-    C.DOCUMENT_VERSION_DIFFERS: document(replaces_version=1),
+    C.DOCUMENT_VERSION_DIFFERS: document(kind="tiers", replaces_version=1),
+    C.DOCUMENT_BREAKS_ITS_RULES: document(kind="tiers", key="tiers"),
+    C.TIER_UNKNOWN: account(tier=8),
+    C.TIER_HAS_ANOTHER_CURRENCY: account(ledger=USD, tier=1),
     C.LANGUAGE_MALFORMED: command(700, set_language=raft_pb2.SetLanguage(account_number=ONE, language="EN")),
 }
 

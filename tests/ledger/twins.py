@@ -3,19 +3,22 @@ all three, and after every step they must say the same."""
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from node.consensus.contract import LogEntry
+from node.ledger import usage
 from node.ledger.columns import Column
 from node.ledger.history import CommandOutcome
 from node.ledger.records import OUTCOME, OutcomeFlag, Records
 from node.ledger.statuses import CommandStatus
 from node.storage.ledger_store import EntryResult, LedgerStore, StoreConfig
-from tests.ledger.building import START_NS, commands_entry, create, transfers_entry
-from tests.ledger.model import Answer, Model, Transfer
+from tests.ledger import building
+from tests.ledger.building import START_NS, commands_entry, create, tiers_document, transfers_entry
+from tests.ledger.model import Account, Answer, Counted, Model, Tier, Transfer
 from tests.ledger.plain_history import PlainLedger
 
 COLUMNS = {
@@ -50,15 +53,22 @@ class Twins:
         return outcome.account_number
 
     def change(self, command: Any) -> None:
-        """Set flags or the overdraft limit of an account that exists."""
+        """Set flags, tier or the overdraft limit of an account that exists."""
         outcome = self._command(command)
-        if command.HasField("set_flags"):
+        if command.HasField("set_tier"):
+            self.model.accounts[command.set_tier.account_number].tier = command.set_tier.tier
+            done = True
+        elif command.HasField("set_flags"):
             done = self.model.set_flags(command.set_flags.account_number, command.set_flags.flags)
         else:
             action = command.set_overdraft_limit
             done = self.model.set_overdraft_limit(action.account_number, action.overdraft_limit_minor)
         assert (outcome.status is CommandStatus.OK) == done, outcome
         self._compare_columns()
+
+    def tiers(self, tiers: dict[int, Tier]) -> None:
+        assert self._command(building.tiers(tiers_document(tiers))).status is CommandStatus.OK
+        self.model.tiers = tiers
 
     def transfers(self, records: list[Records]) -> list[Answer]:
         result, answers = self._enter(transfers_entry(records, self.now_ns), records)
@@ -126,6 +136,18 @@ class Twins:
                 expected = {name: int(getattr(account, name)) for name in COLUMNS}
                 assert found == expected, f"account {number}: the ledger says {found}, the model {expected}"
             _assert_conserved(columns)
+            self._compare_usage(columns)
+
+    def _compare_usage(self, columns: Any) -> None:
+        """What counts now; sums of days and months that are over may stand in the rows as they like."""
+        for number, account in self.model.accounts.items():
+            row, today = columns[number], self.model.today(account)
+            assert int(row[Column.TIER]) & 0xFF == account.tier
+            last = date(1970, 1, 1) + timedelta(days=int(usage.last_day(row[Column.TIER])))
+            for period, minor in zip(("day", "week", "month"), usage.used(columns, number), strict=True):
+                is_now = Account(0, counted=[Counted(last, 1)]).used(today, period)
+                found, expected = int(minor) * is_now, account.used(today, period)
+                assert found == expected, f"account {number} has used {found} of its {period}, the model {expected}"
 
     def check_histories(self) -> None:
         """Statements along the links, page by page; lookups by id; and the store's own proof."""

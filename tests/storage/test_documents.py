@@ -31,7 +31,7 @@ def test_documents_are_found_at_every_stage(tmp_path: Path) -> None:
     store = open_store(tmp_path, held=held)
     for key in reversed(KEYS):
         put(store, key, b"on disk")
-    put(store, "tiers", kind="tiers")
+    put(store, "rates", kind="rates")
     store.checkpoint(wait=True)
     put(store, "a", b"being written")
     put(store, "c")
@@ -86,5 +86,5 @@ def test_an_older_folder_is_refused_by_name(tmp_path: Path) -> None:
     open_store(tmp_path).close()
     with lmdb.open(str(tmp_path), max_dbs=20, map_size=1 << 26) as env, env.begin(write=True) as txn:
         txn.put(b"format", seal(b"format", b"kibubu-ledger-2"), db=env.open_db(b"meta", txn=txn))
-    with pytest.raises(ForeignDataError, match=r"format is 'kibubu-ledger-2', this node's is 'kibubu-ledger-3'"):
+    with pytest.raises(ForeignDataError, match=r"format is 'kibubu-ledger-2', this node's is 'kibubu-ledger-4'"):
         open_store(tmp_path)

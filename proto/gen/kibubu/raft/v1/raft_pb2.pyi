@@ -71,6 +71,7 @@ class Command(_message.Message):
     SET_PIN_VERIFIER_FIELD_NUMBER: _builtins.int
     SET_NAME_FIELD_NUMBER: _builtins.int
     PUT_DOCUMENT_FIELD_NUMBER: _builtins.int
+    SET_TIER_FIELD_NUMBER: _builtins.int
     NOTE_WRONG_SECRET_FIELD_NUMBER: _builtins.int
     NOTE_DECLINED_FIELD_NUMBER: _builtins.int
     SET_LANGUAGE_FIELD_NUMBER: _builtins.int
@@ -91,6 +92,8 @@ class Command(_message.Message):
     @_builtins.property
     def put_document(self) -> Global___PutDocument: ...
     @_builtins.property
+    def set_tier(self) -> Global___SetTier: ...
+    @_builtins.property
     def note_wrong_secret(self) -> Global___NoteWrongSecret: ...
     @_builtins.property
     def note_declined(self) -> Global___NoteDeclined: ...
@@ -107,15 +110,16 @@ class Command(_message.Message):
         set_pin_verifier: Global___SetPinVerifier | None = ...,
         set_name: Global___SetName | None = ...,
         put_document: Global___PutDocument | None = ...,
+        set_tier: Global___SetTier | None = ...,
         note_wrong_secret: Global___NoteWrongSecret | None = ...,
         note_declined: Global___NoteDeclined | None = ...,
         set_language: Global___SetLanguage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "note_declined", b"note_declined", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "note_declined", b"note_declined", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier", "set_tier", b"set_tier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "note_declined", b"note_declined", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "request_id", b"request_id", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "note_declined", b"note_declined", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "request_id", b"request_id", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier", "set_tier", b"set_tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["create_account", "add_handle", "set_flags", "set_overdraft_limit", "set_pin_verifier", "set_name", "put_document", "note_wrong_secret", "note_declined", "set_language"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["create_account", "add_handle", "set_flags", "set_overdraft_limit", "set_pin_verifier", "set_name", "put_document", "set_tier", "note_wrong_secret", "note_declined", "set_language"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -154,13 +158,16 @@ class CreateAccount(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     HANDLES_FIELD_NUMBER: _builtins.int
     PIN_VERIFIER_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
     ledger: _builtins.int
     kind: _builtins.int
     flags: _builtins.int
     overdraft_limit_minor: _builtins.int
     name: _builtins.str
     pin_verifier: _builtins.bytes
-    """32 bytes or empty"""
+    """16 bytes or empty"""
+    tier: _builtins.int
+    """0 = no limits"""
     @_builtins.property
     def handles(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountHandle]: ...
     def __init__(
@@ -173,10 +180,11 @@ class CreateAccount(_message.Message):
         name: _builtins.str = ...,
         handles: _abc.Iterable[Global___AccountHandle] | None = ...,
         pin_verifier: _builtins.bytes = ...,
+        tier: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "handles", b"handles", "kind", b"kind", "ledger", b"ledger", "name", b"name", "overdraft_limit_minor", b"overdraft_limit_minor", "pin_verifier", b"pin_verifier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "handles", b"handles", "kind", b"kind", "ledger", b"ledger", "name", b"name", "overdraft_limit_minor", b"overdraft_limit_minor", "pin_verifier", b"pin_verifier", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -270,6 +278,28 @@ class SetPinVerifier(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetPinVerifier: _TypeAlias = SetPinVerifier  # noqa: Y015
+
+@_typing.final
+class SetTier(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    account_number: _builtins.int
+    tier: _builtins.int
+    def __init__(
+        self,
+        *,
+        account_number: _builtins.int = ...,
+        tier: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTier: _TypeAlias = SetTier  # noqa: Y015
 
 @_typing.final
 class SetName(_message.Message):
