@@ -132,6 +132,14 @@ class PaymentStatus(IntEnum):
     HELD_FOR_REVIEW = 22  # the money is reserved; an analyst posts or voids it
     REFUSED_BY_LEDGER = 23  # a leg broke another rule: see its transfer status
     TARIFF_MISSING = 24  # the operator has no tariff for this kind, currency and day
+    # tiers and account states (25)
+    AMOUNT_UNDER_TIER_MINIMUM = 25
+    AMOUNT_OVER_TIER_MAXIMUM = 26
+    DAY_LIMIT_EXCEEDED = 27
+    WEEK_LIMIT_EXCEEDED = 28
+    MONTH_LIMIT_EXCEEDED = 29
+    PAYEE_BALANCE_LIMIT_EXCEEDED = 30
+    PAYER_DORMANT = 31  # not used for as long as its tier allows; a new PIN wakes it
     # agents and merchants (50)
     PAYER_IS_NO_AGENT = 50
     PAYER_IS_NO_MERCHANT = 51

@@ -74,6 +74,13 @@ GSMA: dict[P, GsmaError] = {
     P.HELD_FOR_REVIEW: _NONE,  # not an error: the API's `pending`
     P.REFUSED_BY_LEDGER: _INTERNAL,
     P.TARIFF_MISSING: _TYPE,
+    P.AMOUNT_UNDER_TIER_MINIMUM: GsmaError("businessRule", "lessThanTransactionMinValue"),
+    P.AMOUNT_OVER_TIER_MAXIMUM: GsmaError("businessRule", "greaterThanTransactionMaxValue"),
+    P.DAY_LIMIT_EXCEEDED: GsmaError("businessRule", "dailyValueLimitExceeded"),
+    P.WEEK_LIMIT_EXCEEDED: GsmaError("businessRule", "weeklyValueLimitExceeded"),
+    P.MONTH_LIMIT_EXCEEDED: GsmaError("businessRule", "monthlyValueLimitExceeded"),
+    P.PAYEE_BALANCE_LIMIT_EXCEEDED: GsmaError("businessRule", "maxBalanceExceeded"),
+    P.PAYER_DORMANT: _STATE,
     P.PAYER_IS_NO_AGENT: _IDENTIFIER,
     P.PAYER_IS_NO_MERCHANT: _IDENTIFIER,
     P.AGENT_HAS_NOT_ENOUGH_FLOAT: _FUNDS,

@@ -10,6 +10,8 @@ from kibubu.raft.v1 import raft_pb2
 from node.ledger.documents import AUTHOR_BYTES_MAX, BODY_BYTES_MAX, KEY_FORM
 from node.ledger.history import Document
 from node.ledger.statuses import CommandStatus
+from node.ledger.tiers import KIND as TIERS
+from node.ledger.tiers import Tiers, parse_tiers
 from node.service.admission import Admission
 from node.service.codec import id_from_bytes
 from node.service.document_kinds import KINDS
@@ -31,7 +33,7 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
         self, request: config_pb2.PutDocumentRequest, context: Any
     ) -> config_pb2.PutDocumentResponse:
         async with self._guard.call("PutDocument", context, leader_only=True):
-            put = _checked(request)
+            put = _checked(request, self._store.tiers)
             applied = await self._admission.submit(
                 commands=[raft_pb2.Command(request_id=request.request_id, put_document=put)]
             )
@@ -83,7 +85,7 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
             )
 
 
-def _checked(request: config_pb2.PutDocumentRequest) -> raft_pb2.PutDocument:
+def _checked(request: config_pb2.PutDocumentRequest, tiers: Tiers) -> raft_pb2.PutDocument:
     """By the rules of its kind. Raises InvalidRequestError."""
     id_from_bytes(request.request_id, "request_id")
     if not 0 < len(request.author.encode()) <= AUTHOR_BYTES_MAX:
@@ -95,6 +97,8 @@ def _checked(request: config_pb2.PutDocumentRequest) -> raft_pb2.PutDocument:
         raise InvalidRequestError(f"kind: must be one of {', '.join(sorted(KINDS))}, is {request.kind[:40]!r}")
     try:
         key = rule(request.key, request.body)
+        if request.kind == TIERS:
+            parse_tiers(request.body, tiers)
     except ValueError as error:
         raise InvalidRequestError(str(error)) from error
     if not KEY_FORM.fullmatch(key):

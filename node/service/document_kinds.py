@@ -9,6 +9,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 
+from node.ledger import tiers
+from node.ledger.documents import tiers_in
+from node.ledger.tiers import Tiers
 from node.payments.tariffs import TariffError, parse_tariff
 from node.service import fraud_thresholds
 
@@ -26,7 +29,13 @@ def _tariff(key: str, body: bytes) -> str:
     return own_key
 
 
+def _tiers(key: str, body: bytes) -> str:
+    tiers_in(key or tiers.KEY, body, Tiers())
+    return tiers.KEY
+
+
 KINDS: dict[str, Rule] = {
+    "tiers": _tiers,
     "tariff": _tariff,
     fraud_thresholds.KIND: fraud_thresholds.check_document,
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from node.ledger.records import OFFSET_BITS, TRANSFER
 from node.ledger.statuses import CommandStatus
 from node.payments import pin as pin_rules
 from node.payments.msisdn import MsisdnError, normalise
+from node.service.account_usage import usage_of
 from node.service.admission import Admission, Applied
 from node.service.codec import (
     id_from_bytes,
@@ -47,7 +49,9 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         barrier: ReadBarrier,
         guard: Guard,
         pin_key: bytes,
+        time_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._time_ns = time_ns
         self._store = store
         self._admission = admission
         self._barrier = barrier
@@ -145,6 +149,8 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
                 _check_pin(update.set_pin, f"{field}.set_pin")
                 verifier = pin_rules.verifier(self._pin_key, number, update.set_pin)
                 command.set_pin_verifier.CopyFrom(raft_pb2.SetPinVerifier(account_number=number, pin_verifier=verifier))
+            case "set_tier":
+                command.set_tier.CopyFrom(raft_pb2.SetTier(account_number=number, tier=update.set_tier))
             case "set_name":
                 _check_name(update.set_name, f"{field}.set_name")
                 command.set_name.CopyFrom(raft_pb2.SetName(account_number=number, name=update.set_name))
@@ -270,6 +276,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             handles=[ledger_pb2.Handle(key=key, value=value) for key, value in profile.handles] if profile else [],
             pin_is_set=bool(np.any(row[Column.PIN_VERIFIER_0 : Column.PIN_VERIFIER_1 + 1])),
             last_position=int(row[Column.LAST_REFERENCE]) >> OFFSET_BITS,
+            usage=usage_of(row, self._store.tiers, max(self._time_ns(), self._store.last_timestamp_ns)),
         )
 
 
@@ -314,6 +321,7 @@ def _creation(account: ledger_pb2.NewAccount, field: str) -> raft_pb2.Command:
             flags=account.flags,
             overdraft_limit_minor=account.overdraft_limit_minor,
             name=account.name,
+            tier=account.tier,
             handles=[_handle(h, f"{field}.handles[{number}]") for number, h in enumerate(account.handles)],
         ),
     )

@@ -60,7 +60,7 @@ class PaymentBook:
         self._store = store
         self._tariffs = tariffs
         self.parties = PaymentParties(store, tariffs)
-        self._rules = PaymentRules(tariffs, pin_key, self.parties.can_pay_agents)
+        self._rules = PaymentRules(tariffs, pin_key, self.parties.can_pay_agents, lambda: store.tiers)
         self._time_ns = time_ns
         self.past = PaymentPast(store)
         self.reversals = PaymentReversals(self.past, self.parties, tariffs, time_ns)

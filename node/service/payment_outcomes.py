@@ -11,6 +11,7 @@ from node.ledger.records import OutcomeFlag, Records
 from node.ledger.statuses import PaymentStatus, Status
 from node.payments.gsma import gsma_error
 from node.payments.kinds import Agent, KindTerms, Signer
+from node.payments.limits import BY_TRANSFER_STATUS
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.payments.receipts import receipt_of
 from node.service.codec import status_name
@@ -122,7 +123,9 @@ def judge_by_legs(
 def _refused_by_ledger(broken: int, terms: KindTerms) -> PaymentStatus:
     if broken == _NO_FUNDS:
         return terms.too_little
-    return terms.id_is_used if broken in _USED else PaymentStatus.REFUSED_BY_LEDGER
+    if broken in _USED:
+        return terms.id_is_used
+    return BY_TRANSFER_STATUS.get(broken, PaymentStatus.REFUSED_BY_LEDGER)
 
 
 def _tell_signer(outcome: payments_pb2.Outcome, replies: Records, last: int, terms: KindTerms) -> None:

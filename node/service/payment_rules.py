@@ -9,8 +9,10 @@ import numpy as np
 
 from node.ledger.columns import AccountFlag, Column
 from node.ledger.statuses import PaymentStatus, PinVerdict
+from node.ledger.tiers import Tiers
 from node.payments import pin as pin_rules
 from node.payments.kinds import Signer
+from node.payments.limits import limit_broken
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.payments.tariffs import Tariff, Tariffs
 from node.service.payment_drafts import Draft
@@ -26,9 +28,12 @@ _OK, _NOBODY, _INSUFFICIENT_FUNDS = PaymentStatus.OK, Signer.NOBODY, PaymentStat
 
 
 class PaymentRules:
-    """`can_pay_agents`: whether the operator has an account for commissions in a ledger."""
+    """`can_pay_agents`: whether the operator has an account for commissions in a ledger. `tiers`: those in force."""
 
-    def __init__(self, tariffs: Tariffs, pin_key: bytes, can_pay_agents: Callable[[int], bool]) -> None:
+    def __init__(
+        self, tariffs: Tariffs, pin_key: bytes, can_pay_agents: Callable[[int], bool], tiers: Callable[[], Tiers]
+    ) -> None:
+        self._tiers = tiers
         self._tariffs = tariffs
         self._pin_key = pin_key
         self._can_pay_agents = can_pay_agents
@@ -53,6 +58,7 @@ class PaymentRules:
                 self._check_pin(draft, signer, pin)
             if draft.status is _OK and terms.moves_money:
                 _check_funds(draft, payer)
+                self._check_limits(columns, draft, now_ns)
 
     def quote(self, columns: Any, draft: Draft, now_ns: int) -> None:
         """What can be judged before a PIN is asked for. Whether a person has the money is told to nobody without it;
@@ -63,6 +69,16 @@ class PaymentRules:
         _check_flags(draft, payer[_FLAGS], int(columns[draft.payee_account, _FLAGS]))
         if draft.terms.too_little is not _INSUFFICIENT_FUNDS:
             _check_funds(draft, payer)
+        if draft.status is _OK and draft.terms.moves_money:
+            self._check_limits(columns, draft, now_ns)
+
+    def _check_limits(self, columns: Any, draft: Draft, now_ns: int) -> None:
+        broken = limit_broken(
+            columns, self._tiers(), draft.payer_account, draft.payee_account, draft.amount_minor,
+            draft.terms.code, now_ns,
+        )  # fmt: skip
+        if broken is not _OK:
+            draft.refuse(broken)
 
     def _price(self, draft: Draft, tariff: Tariff | None) -> None:
         kind = draft.terms.priced_as or draft.terms.kind

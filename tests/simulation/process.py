@@ -128,7 +128,7 @@ class Process:
             unscored_allow_max_minor=UNSCORED_ALLOW_MAX_MINOR, time_ns=time_ns,
         )  # fmt: skip
         self._servicers = (
-            LedgerServicer(self.store, admission, barrier, guard, PIN_KEY),
+            LedgerServicer(self.store, admission, barrier, guard, PIN_KEY, time_ns),
             PaymentsServicer(book, desk, barrier, guard, admission),
         )
         expiry = Expiry(WatchedConsensus(self, self.engine, "expire"), lambda: self.store.next_expiry_ns, time_ns)

@@ -66,6 +66,7 @@ class Account(_message.Message):
     HANDLES_FIELD_NUMBER: _builtins.int
     PIN_IS_SET_FIELD_NUMBER: _builtins.int
     LAST_POSITION_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     account_number: _builtins.int
     ledger: _builtins.int
     """currency, ISO 4217 number"""
@@ -87,6 +88,10 @@ class Account(_message.Message):
     """of its newest transfer, 0 = none: the version of what is shown here"""
     @_builtins.property
     def handles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Handle]: ...
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """only with a tier"""
+
     def __init__(
         self,
         *,
@@ -106,14 +111,55 @@ class Account(_message.Message):
         handles: _abc.Iterable[Global___Handle] | None = ...,
         pin_is_set: _builtins.bool = ...,
         last_position: _builtins.int = ...,
+        usage: Global___Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "available_minor", b"available_minor", "balance_minor", b"balance_minor", "create_time_ns", b"create_time_ns", "credits_pending_minor", b"credits_pending_minor", "credits_posted_minor", b"credits_posted_minor", "debits_pending_minor", b"debits_pending_minor", "debits_posted_minor", b"debits_posted_minor", "flags", b"flags", "handles", b"handles", "kind", b"kind", "last_position", b"last_position", "ledger", b"ledger", "name", b"name", "overdraft_limit_minor", b"overdraft_limit_minor", "pin_is_set", b"pin_is_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "available_minor", b"available_minor", "balance_minor", b"balance_minor", "create_time_ns", b"create_time_ns", "credits_pending_minor", b"credits_pending_minor", "credits_posted_minor", b"credits_posted_minor", "debits_pending_minor", b"debits_pending_minor", "debits_posted_minor", b"debits_posted_minor", "flags", b"flags", "handles", b"handles", "kind", b"kind", "last_position", b"last_position", "ledger", b"ledger", "name", b"name", "overdraft_limit_minor", b"overdraft_limit_minor", "pin_is_set", b"pin_is_set", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Account: _TypeAlias = Account  # noqa: Y015
+
+@_typing.final
+class Usage(_message.Message):
+    """What an account has used of its tier's limits, in the local day, week and month of now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    TIER_NAME_FIELD_NUMBER: _builtins.int
+    DAY_MINOR_FIELD_NUMBER: _builtins.int
+    WEEK_MINOR_FIELD_NUMBER: _builtins.int
+    MONTH_MINOR_FIELD_NUMBER: _builtins.int
+    LEFT_TODAY_MINOR_FIELD_NUMBER: _builtins.int
+    IS_DORMANT_FIELD_NUMBER: _builtins.int
+    tier: _builtins.int
+    tier_name: _builtins.str
+    day_minor: _builtins.int
+    week_minor: _builtins.int
+    month_minor: _builtins.int
+    left_today_minor: _builtins.int
+    """what the narrowest of day, week and month still allows; -1 = there is no limit"""
+    is_dormant: _builtins.bool
+    def __init__(
+        self,
+        *,
+        tier: _builtins.int = ...,
+        tier_name: _builtins.str = ...,
+        day_minor: _builtins.int = ...,
+        week_minor: _builtins.int = ...,
+        month_minor: _builtins.int = ...,
+        left_today_minor: _builtins.int = ...,
+        is_dormant: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day_minor", b"day_minor", "is_dormant", b"is_dormant", "left_today_minor", b"left_today_minor", "month_minor", b"month_minor", "tier", b"tier", "tier_name", b"tier_name", "week_minor", b"week_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class NewAccount(_message.Message):
@@ -127,6 +173,7 @@ class NewAccount(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     HANDLES_FIELD_NUMBER: _builtins.int
     PIN_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.bytes
     """16 bytes, big-endian: the idempotency key"""
     ledger: _builtins.int
@@ -136,6 +183,8 @@ class NewAccount(_message.Message):
     name: _builtins.str
     pin: _builtins.str
     """optional; becomes a keyed verifier at the leader, never logged, never stored"""
+    tier: _builtins.int
+    """0 = no limits"""
     @_builtins.property
     def handles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Handle]: ...
     def __init__(
@@ -149,10 +198,11 @@ class NewAccount(_message.Message):
         name: _builtins.str = ...,
         handles: _abc.Iterable[Global___Handle] | None = ...,
         pin: _builtins.str = ...,
+        tier: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "handles", b"handles", "kind", b"kind", "ledger", b"ledger", "name", b"name", "overdraft_limit_minor", b"overdraft_limit_minor", "pin", b"pin", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "handles", b"handles", "kind", b"kind", "ledger", b"ledger", "name", b"name", "overdraft_limit_minor", b"overdraft_limit_minor", "pin", b"pin", "request_id", b"request_id", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -241,6 +291,7 @@ class AccountUpdate(_message.Message):
     SET_OVERDRAFT_LIMIT_MINOR_FIELD_NUMBER: _builtins.int
     SET_PIN_FIELD_NUMBER: _builtins.int
     SET_NAME_FIELD_NUMBER: _builtins.int
+    SET_TIER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.bytes
     account_number: _builtins.int
     set_flags: _builtins.int
@@ -248,6 +299,7 @@ class AccountUpdate(_message.Message):
     set_overdraft_limit_minor: _builtins.int
     set_pin: _builtins.str
     set_name: _builtins.str
+    set_tier: _builtins.int
     @_builtins.property
     def add_handle(self) -> Global___Handle: ...
     def __init__(
@@ -260,12 +312,13 @@ class AccountUpdate(_message.Message):
         set_overdraft_limit_minor: _builtins.int = ...,
         set_pin: _builtins.str = ...,
         set_name: _builtins.str = ...,
+        set_tier: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_handle", b"add_handle", "change", b"change", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit_minor", b"set_overdraft_limit_minor", "set_pin", b"set_pin"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_handle", b"add_handle", "change", b"change", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit_minor", b"set_overdraft_limit_minor", "set_pin", b"set_pin", "set_tier", b"set_tier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "add_handle", b"add_handle", "change", b"change", "request_id", b"request_id", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit_minor", b"set_overdraft_limit_minor", "set_pin", b"set_pin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "add_handle", b"add_handle", "change", b"change", "request_id", b"request_id", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit_minor", b"set_overdraft_limit_minor", "set_pin", b"set_pin", "set_tier", b"set_tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["add_handle", "set_flags", "set_overdraft_limit_minor", "set_pin", "set_name"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["add_handle", "set_flags", "set_overdraft_limit_minor", "set_pin", "set_name", "set_tier"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 
