@@ -18,6 +18,7 @@ from cluster.calls import Caller, CallError, operator_caller
 from cluster.certificates import CertificateError
 from cluster.cli_bench import bench
 from cluster.cli_books import balance, receipt, statement, trial_balance
+from cluster.cli_bulk import bulk
 from cluster.cli_chaos import chaos
 from cluster.cli_fraud import fraud
 from cluster.cli_load import simulate
@@ -231,6 +232,7 @@ def verify() -> None:
 
 main.add_command(balance)
 main.add_command(bench)
+main.add_command(bulk)
 main.add_command(chaos)
 main.add_command(fraud)
 main.add_command(receipt)

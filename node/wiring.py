@@ -18,6 +18,7 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
+from kibubu.bulk.v1 import bulk_pb2, bulk_pb2_grpc
 from kibubu.config.v1 import config_pb2, config_pb2_grpc
 from kibubu.feed.v1 import feed_pb2, feed_pb2_grpc
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
@@ -36,6 +37,8 @@ from node.service.admin_servicer import AdminServicer
 from node.service.admission import Admission
 from node.service.applied import AppliedSignal
 from node.service.auth import RoleChecks, server_options
+from node.service.bulk_book import BulkBook
+from node.service.bulk_servicer import BulkServicer
 from node.service.config import ConfigError, NodeConfig
 from node.service.config_servicer import ConfigServicer
 from node.service.expiry import Expiry
@@ -275,6 +278,8 @@ class Node:
         review_pb2_grpc.add_ReviewServiceServicer_to_server(review, services)
         configuration = ConfigServicer(self._store, admission, barrier, guard)
         config_pb2_grpc.add_ConfigServiceServicer_to_server(configuration, services)
+        bulk = BulkServicer(BulkBook(self._store, book), book, desk, admission, barrier, guard)
+        bulk_pb2_grpc.add_BulkServiceServicer_to_server(bulk, services)
         # A book of its own, since threads read the feed.
         reader = FeedReader(self._store, PaymentBook(self._store, self._tariffs, self._pin_key))
         self._feed = FeedServicer(self._store, reader, self._applied, self._engine, guard)
@@ -318,7 +323,7 @@ class Node:
 
 
 def _service_names() -> tuple[str, ...]:
-    files = (ledger_pb2, payments_pb2, review_pb2, config_pb2, feed_pb2, admin_pb2)
+    files = (ledger_pb2, payments_pb2, review_pb2, config_pb2, feed_pb2, bulk_pb2, admin_pb2)
     names = (service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
     return (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
 

@@ -177,6 +177,7 @@ class PaymentStatus(IntEnum):
     RATE_MISSING = 78
     AMOUNT_TOO_SMALL_TO_CONVERT = 79
     LANGUAGE_MALFORMED = 80
+    PAYMENT_ONLY_IN_A_BATCH = 81  # two persons must have approved it
 
 
 class PaymentKind(IntEnum):
@@ -195,6 +196,7 @@ class PaymentKind(IntEnum):
     REFUND = 13
     REMITTANCE = 14
     PAY_REQUEST = 15
+    BULK_PAYOUT = 16
 
 
 class TransferCode(IntEnum):

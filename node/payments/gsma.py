@@ -111,6 +111,7 @@ GSMA: dict[P, GsmaError] = {
     P.QUOTE_HAS_EXPIRED: GsmaError("businessRule", "quoteHasExpired"),
     P.RATE_MISSING: GsmaError("validation", "currencyNotSupported"),
     P.LANGUAGE_MALFORMED: _FORMAT,
+    P.PAYMENT_ONLY_IN_A_BATCH: _DECLINED,
     P.AMOUNT_TOO_SMALL_TO_CONVERT: GsmaError("businessRule", "lessThanTransactionMinValue"),
 }
 

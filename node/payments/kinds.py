@@ -51,6 +51,7 @@ class KindTerms:
     may_be_held: bool = True  # else what the fraud check would hold is refused
     moves_money: bool = True
     has_more: bool = False  # the usual draft, and then more
+    only_in_batch: bool = False  # a row of what one person has ordered and another approved (bulk_book)
     is_special: bool = False  # the draft is made by a module of its own: payment_reversals and the like
 
 
@@ -85,6 +86,11 @@ _PLAIN = (
     KindTerms(
         _K.SEND_TO_UNREGISTERED, "", payee_system="vouchers", payee_is_number=True, reference_is_payee=True,
         code=TransferCode.VOUCHER, scored_as=_SEND, may_be_held=False, has_more=True,
+    ),
+    # Not scored: two persons have looked at it, and no town has paid salaries that the model could have learned from.
+    KindTerms(
+        _K.BULK_PAYOUT, "msisdn", payee_is_number=True, payer_keys=("paybill", "till"), payer_kinds=_MERCHANT,
+        not_of_payer_kind=PaymentStatus.PAYER_IS_NO_MERCHANT, signer=Signer.NOBODY, only_in_batch=True,
     ),
 )  # fmt: skip
 _NO_MONEY = PaymentStatus.RECEIVER_HAS_NOT_THE_MONEY

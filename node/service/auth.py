@@ -23,6 +23,7 @@ _ALLOWED: Mapping[str, frozenset[str]] = {
     "kibubu.payments.v1.PayRequestsService": frozenset({"operator", "edge"}),
     "kibubu.review.v1.ReviewService": frozenset({"operator"}),
     "kibubu.config.v1.ConfigService": frozenset({"operator"}),
+    "kibubu.bulk.v1.BulkService": frozenset({"operator"}),
     "kibubu.feed.v1.FeedService": frozenset({"operator", "auditor", "outbox"}),
     "kibubu.admin.v1.AdminService": frozenset({"operator"}),
     "grpc.health.v1.Health": frozenset({"operator", "edge", "node", "prometheus"}),
@@ -49,6 +50,13 @@ def role_of(auth_context: Mapping[str, Iterable[bytes]]) -> str:
     uri = uris[0].decode(errors="replace")
     role, _, name = uri.removeprefix(SPIFFE_PREFIX).partition("/")
     return role if uri.startswith(SPIFFE_PREFIX) and name and "/" not in name else ""
+
+
+def person_of(auth_context: Mapping[str, Iterable[bytes]]) -> str:
+    """The name in the certificate; "" = none."""
+    if not role_of(auth_context):
+        return ""
+    return next(iter(auth_context.get("peer_uri", ()))).decode(errors="replace").rpartition("/")[2]
 
 
 class RoleChecks:

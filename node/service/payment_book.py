@@ -82,6 +82,12 @@ class PaymentBook:
             return PaymentStatus.KIND_UNKNOWN
         if terms.is_special:
             return self._special(payment_id, request, secret)
+        if terms.only_in_batch:
+            return PaymentStatus.PAYMENT_ONLY_IN_A_BATCH
+        return self.usual(payment_id, terms, request)
+
+    def usual(self, payment_id: int, terms: KindTerms, request: payments_pb2.Payment) -> Draft | PaymentStatus:
+        """The draft of a kind without rules of its own."""
         ledger = self._tariffs.ledger_of(request.currency)
         if not ledger:
             return PaymentStatus.CURRENCY_DIFFERS
@@ -150,6 +156,10 @@ class PaymentBook:
             return PaymentStatus.PAYER_NOT_FOUND
         content = content_hash(CHECK_BALANCE.kind, payer, "", 0, currency, "")
         return Draft(request_id, CHECK_BALANCE, ledger, account, 0, 0, b"", content, account)
+
+    def ledger_of(self, currency: str) -> int:
+        """0 = the operator has no tariff in it."""
+        return self._tariffs.ledger_of(currency)
 
     def customer(self, currency: str, msisdn: str) -> int:
         """The account of a phone number in any of its forms, 0 = none."""

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 SERVICES = {
     "node": {
         f"kibubu.{name.lower()}.v1.{name}Service"
-        for name in ("Ledger", "Payments", "Admin", "Review", "Config", "Feed")
+        for name in ("Ledger", "Payments", "Admin", "Review", "Config", "Feed", "Bulk")
     },
     "fraud": {"kibubu.fraud.v1.FraudService"},
 }

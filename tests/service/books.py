@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from kibubu.bulk.v1 import bulk_pb2_grpc
 from kibubu.feed.v1 import feed_pb2_grpc
 from kibubu.ledger.v1 import ledger_pb2_grpc
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
@@ -20,6 +21,8 @@ from node.payments.tariffs import load_tariffs
 from node.service.admission import Admission
 from node.service.applied import AppliedSignal
 from node.service.auth import RoleChecks, server_options
+from node.service.bulk_book import BulkBook
+from node.service.bulk_servicer import BulkServicer
 from node.service.feed_events import FeedReader
 from node.service.feed_servicer import FeedServicer
 from node.service.guard import Guard
@@ -72,6 +75,9 @@ class Books:
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
             LedgerServicer(node.store, admission, barrier, guard, PIN_KEY), checked
         )
+        bulk_pb2_grpc.add_BulkServiceServicer_to_server(
+            BulkServicer(BulkBook(node.store, self.book), self.book, self.desk, admission, barrier, guard), checked
+        )
         own = authority.issue("node", "n1")
         credentials = load_server_credentials(own.ca, own.cert, own.key)
         self.address = f"127.0.0.1:{self.server.add_secure_port('127.0.0.1:0', credentials)}"
@@ -80,6 +86,14 @@ class Books:
         tls = self.authority.issue(role, "x")
         addresses = [self.address, *([also] if also else [])]
         return Client(addresses, TlsFiles(tls.ca, tls.cert, tls.key), deadline_s=5)
+
+    @asynccontextmanager
+    async def stub(self, kind: Any, name: str, role: str = "operator") -> AsyncIterator[Any]:
+        tls = self.authority.issue(role, name)
+        credentials = grpc.ssl_channel_credentials(tls.ca.read_bytes(), tls.key.read_bytes(), tls.cert.read_bytes())
+        options = (("grpc.ssl_target_name_override", "kibubu"),)
+        async with grpc.aio.secure_channel(self.address, credentials, options=options) as channel:
+            yield kind(channel)
 
     async def pay(self, number: int, **changes: Any) -> payments_pb2.Outcome:
         fields = {

@@ -29,6 +29,7 @@ _KINDS = {
     "agent_float": PaymentKind.AGENT_FLOAT,
     "merchant_payout": PaymentKind.MERCHANT_PAYOUT,
     "redeem_voucher": PaymentKind.REDEEM_VOUCHER,
+    "bulk_payout": PaymentKind.BULK_PAYOUT,
     "remittance": PaymentKind.REMITTANCE,
 }
 _BEARERS = ("customer", "business", "shared")

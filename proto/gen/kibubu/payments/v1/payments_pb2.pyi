@@ -50,6 +50,8 @@ class _PaymentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentKi
     """payer: the till or paybill that was paid"""
     PAYMENT_KIND_PAY_REQUEST: _PaymentKind.ValueType  # 15
     """original: the request, which says merchant, amount and reference; amount 0 = its own"""
+    PAYMENT_KIND_BULK_PAYOUT: _PaymentKind.ValueType  # 16
+    """only as a row of an approved batch (kibubu.bulk.v1)"""
 
 class PaymentKind(_PaymentKind, metaclass=_PaymentKindEnumTypeWrapper): ...
 
@@ -78,6 +80,8 @@ PAYMENT_KIND_REFUND: PaymentKind.ValueType  # 13
 """payer: the till or paybill that was paid"""
 PAYMENT_KIND_PAY_REQUEST: PaymentKind.ValueType  # 15
 """original: the request, which says merchant, amount and reference; amount 0 = its own"""
+PAYMENT_KIND_BULK_PAYOUT: PaymentKind.ValueType  # 16
+"""only as a row of an approved batch (kibubu.bulk.v1)"""
 Global___PaymentKind: _TypeAlias = PaymentKind  # noqa: Y015
 
 class _PaymentEnd:
