@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 TRUST_DOMAIN = "kibubu"
-ROLES = ("edge", "operator", "auditor", "outbox", "node", "fraud", "prometheus")
+ROLES = ("edge", "operator", "auditor", "outbox", "review", "node", "fraud", "prometheus")
 SERVER_NAMES = ("localhost", "kibubu")
 PIN_KEY_BYTES = 32
 SESSION_KEY_BYTES = 32

@@ -80,6 +80,7 @@ def _print_addresses(layout: Layout) -> None:
     has_prometheus = processes.find_process(layout.pid_file(PROMETHEUS)) is not None
     click.echo(f"  a phone     http://{layout.edge_address}/phone   (in the browser; dial {SERVICE_CODE})")
     click.echo(f"  Prometheus  {f'http://{layout.prometheus_address}' if has_prometheus else 'left out'}")
+    click.echo(f"  analysts    http://{layout.review_address}/   (`kibubu fraud analyst NAME` makes a login)")
     click.echo(f"  state       {layout.home}")
     click.echo("  customers   Wanjiku 254712000001, Otieno 254712000002, Achieng 254712000003; PIN 2468")
     click.echo("  agents      20001, 20002; till 123456, pay bill 888880; PIN 2468")

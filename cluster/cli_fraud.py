@@ -146,6 +146,22 @@ def _decide(payment: str, analyst: str | None, comment: str, *, release: bool) -
         raise click.ClickException(str(error)) from error
 
 
+@fraud.command()
+@click.argument("name")
+@click.option("--remove", is_flag=True, help="This analyst may no longer log in; open logins end.")
+def analyst(*, name: str, remove: bool) -> None:
+    """A login to the analysts' page: prints a new token, which is kept nowhere else; an older one ends."""
+    from fraud.review_page.analysts import AnalystError, new_token, remove_analyst
+
+    try:
+        path = layout_from_environment().analysts_file
+        if remove:
+            remove_analyst(path, name)
+        click.echo(f"{name} may no longer log in" if remove else new_token(path, name))
+    except (AnalystError, LayoutError) as error:
+        raise click.ClickException(str(error)) from error
+
+
 @fraud.group()
 def thresholds() -> None:
     """Costs and thresholds of the fraud check: the same on every node, every version kept."""

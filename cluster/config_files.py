@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from cluster.certificates import ensure_certificates, ensure_pin_key, ensure_session_key, tls_paths
-from cluster.layout import CLUSTER_ID, EDGE, FRAUD, NODE_IDS, PROMETHEUS, SMS, Layout
+from cluster.layout import CLUSTER_ID, EDGE, FRAUD, NODE_IDS, PROMETHEUS, REVIEW, SMS, Layout
 
 OPERATOR = "operator"
 FRAUD_DEADLINE_MS = 50
@@ -29,7 +29,7 @@ def prepare(layout: Layout) -> None:
         (layout.home / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     roles = [("node", node_id) for node_id in NODE_IDS]
     roles += [("fraud", FRAUD), ("edge", EDGE), ("operator", OPERATOR), ("prometheus", PROMETHEUS)]
-    roles += [("outbox", SMS)]
+    roles += [("outbox", SMS), ("review", REVIEW)]
     ensure_certificates(layout.certificates, roles)
     ensure_pin_key(layout.pin_key_file)
     ensure_session_key(layout.session_key_file)
@@ -39,6 +39,7 @@ def prepare(layout: Layout) -> None:
     _write(layout.config_file(FRAUD), fraud_config(layout))
     _write(layout.config_file(EDGE), edge_config(layout))
     _write(layout.config_file(SMS), sms_config(layout))
+    _write(layout.config_file(REVIEW), review_config(layout))
     _write(layout.config_file(PROMETHEUS), prometheus_config(layout))
 
 
@@ -151,6 +152,18 @@ metrics = {_quoted(layout.metrics_address(SMS))}
 {_tls_table(layout, "outbox", SMS)}"""
 
 
+def review_config(layout: Layout) -> str:
+    nodes = ", ".join(_quoted(address) for address in layout.api_addresses)
+    return f"""nodes = [{nodes}]
+analysts_file = {_quoted(layout.analysts_file)}
+
+[listen]
+http = {_quoted(layout.review_address)}
+metrics = {_quoted(layout.metrics_address(REVIEW))}
+
+{_tls_table(layout, "review", REVIEW)}"""
+
+
 def prometheus_config(layout: Layout) -> str:
     template = (PROMETHEUS_SOURCES / "prometheus.yml.template").read_text(encoding="utf-8")
     nodes = "".join(
@@ -164,5 +177,6 @@ def prometheus_config(layout: Layout) -> str:
         .replace("@FRAUD@", json.dumps(layout.metrics_address(FRAUD)))
         .replace("@EDGE@", json.dumps(layout.metrics_address(EDGE)))
         .replace("@SMS@", json.dumps(layout.metrics_address(SMS)))
+        .replace("@REVIEW@", json.dumps(layout.metrics_address(REVIEW)))
         .replace("@PROMETHEUS@", json.dumps(layout.prometheus_address))
     )

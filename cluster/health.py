@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kibubu.admin.v1 import admin_pb2, admin_pb2_grpc
 
 from cluster.calls import Caller, CallError
-from cluster.layout import EDGE, FRAUD, PROMETHEUS, SMS, Layout
+from cluster.layout import EDGE, FRAUD, PROMETHEUS, REVIEW, SMS, Layout
 
 _PROBE_TIMEOUT_S = 1.0
 _POLL_S = 0.1
@@ -81,6 +81,7 @@ def checks(layout: Layout, caller: Caller, *, prometheus: bool, sms: bool = Fals
     result[EDGE] = lambda: listens(layout.edge_address)
     if sms:
         result[SMS] = lambda: listens(layout.metrics_address(SMS))
+        result[REVIEW] = lambda: answers_http(f"http://{layout.review_address}/healthz")
     if prometheus:
         result[PROMETHEUS] = lambda: answers_http(f"http://{layout.prometheus_address}/-/ready")
     return result

@@ -24,6 +24,7 @@ NODE_IDS = ("n1", "n2", "n3")
 FRAUD = "fraud"
 EDGE = "edge"
 SMS = "sms"
+REVIEW = "review"
 PROMETHEUS = "prometheus"
 LOOPBACK = "127.0.0.1"
 # The free port search stays below the range that the kernel gives to outgoing connections.
@@ -59,7 +60,7 @@ class Layout:
     @property
     def services(self) -> tuple[str, ...]:
         """In the order in which they start; they stop in the opposite one."""
-        return (FRAUD, *NODE_IDS, EDGE, SMS, PROMETHEUS)
+        return (FRAUD, *NODE_IDS, EDGE, SMS, REVIEW, PROMETHEUS)
 
     def _node_port(self, node_id: str, offset: int) -> int:
         if node_id not in NODE_IDS:
@@ -82,6 +83,8 @@ class Layout:
             return self._address(name, self.port_base + 53)
         if name == SMS:
             return self._address(name, self.port_base + 63)
+        if name == REVIEW:
+            return self._address(name, self.port_base + 73)
         return self._address(name, self._node_port(name, 3))
 
     @property
@@ -97,6 +100,11 @@ class Layout:
         return self._address(EDGE, self.port_base + 51)
 
     @property
+    def review_address(self) -> str:
+        """Of the analysts' page; loopback always, since it speaks plain HTTP."""
+        return f"{LOOPBACK}:{self.port_base + 71}"
+
+    @property
     def prometheus_address(self) -> str:
         return f"{LOOPBACK}:{self.port_base + 90}"
 
@@ -105,9 +113,10 @@ class Layout:
         addresses = [
             *self.api_addresses,
             *(self.peer_address(node_id) for node_id in NODE_IDS),
-            *(self.metrics_address(name) for name in (*NODE_IDS, FRAUD, EDGE, SMS)),
+            *(self.metrics_address(name) for name in (*NODE_IDS, FRAUD, EDGE, SMS, REVIEW)),
             self.fraud_address,
             self.edge_address,
+            self.review_address,
             self.prometheus_address,
         ]
         return tuple(int(address.rpartition(":")[2]) for address in addresses)
@@ -123,6 +132,11 @@ class Layout:
     @property
     def session_key_file(self) -> Path:
         return self.home / "keys" / "session.key"
+
+    @property
+    def analysts_file(self) -> Path:
+        """Who may log in to the analysts' page: names and hashes of tokens."""
+        return self.home / "keys" / "analysts.json"
 
     @property
     def sms_file(self) -> Path:
@@ -146,7 +160,8 @@ class Layout:
 
     def command(self, name: str) -> list[str]:
         """How `python -m ...` starts this process (Prometheus is a program of its own)."""
-        module = {FRAUD: "fraud.serve", EDGE: "ussd_edge", SMS: "ussd_edge.sms"}.get(name, "node")
+        modules = {FRAUD: "fraud.serve", EDGE: "ussd_edge", SMS: "ussd_edge.sms", REVIEW: "fraud.review_page"}
+        module = modules.get(name, "node")
         return [*self.launch(name).prefix, self.python, "-m", module, "--config", str(self.config_file(name))]
 
 

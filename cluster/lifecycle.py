@@ -10,7 +10,7 @@ from cluster import demo, processes
 from cluster.calls import operator_caller
 from cluster.config_files import prepare
 from cluster.health import checks, listens, wait_healthy
-from cluster.layout import EDGE, FRAUD, NODE_IDS, PROJECT_ROOT, PROMETHEUS, SMS, Layout
+from cluster.layout import EDGE, FRAUD, NODE_IDS, PROJECT_ROOT, PROMETHEUS, REVIEW, SMS, Layout
 from cluster.packages import ensure_packages
 
 HEALTHY_TIMEOUT_S = 180.0  # the first start compiles the kernels; later ones load them from the cache
@@ -23,9 +23,10 @@ class ClusterError(Exception):
 
 
 def up(layout: Layout, say: Say, *, with_prometheus: bool = True, with_sms: bool = True, seed: bool = True) -> None:
+    """`with_sms`: also what no payment waits for, the texts and the analysts' page."""
     prepare(layout)
     prometheus = with_prometheus and _prometheus_program(say) is not None
-    left_out = ({PROMETHEUS} if not prometheus else set()) | ({SMS} if not with_sms else set())
+    left_out = ({PROMETHEUS} if not prometheus else set()) | ({SMS, REVIEW} if not with_sms else set())
     names = [name for name in layout.services if name not in left_out]
     for name in names:
         if start_service(layout, name):
@@ -90,6 +91,8 @@ def addresses(layout: Layout, name: str) -> tuple[str, ...]:
         return (layout.edge_address, layout.metrics_address(EDGE))
     if name == SMS:
         return (layout.metrics_address(SMS),)
+    if name == REVIEW:
+        return (layout.review_address, layout.metrics_address(REVIEW))
     return (layout.prometheus_address,)
 
 

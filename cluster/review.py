@@ -13,7 +13,7 @@ from rich.text import Text
 from cluster.calls import Caller, CallError
 from cluster.money import format_minor
 from cluster.vocabulary import STATUS_OK
-from fraud.reasons import WORDS
+from fraud.words import WORDS
 
 _BARS = " ▁▂▃▄▅▆▇█"
 ANALYST_BYTES_MAX = 20

@@ -21,7 +21,7 @@ _ALLOWED: Mapping[str, frozenset[str]] = {
     "kibubu.ledger.v1.LedgerService": frozenset({"operator"}),
     "kibubu.payments.v1.PaymentsService": frozenset({"operator", "edge"}),
     "kibubu.payments.v1.PayRequestsService": frozenset({"operator", "edge"}),
-    "kibubu.review.v1.ReviewService": frozenset({"operator"}),
+    "kibubu.review.v1.ReviewService": frozenset({"operator", "review"}),
     "kibubu.config.v1.ConfigService": frozenset({"operator"}),
     "kibubu.bulk.v1.BulkService": frozenset({"operator"}),
     "kibubu.feed.v1.FeedService": frozenset({"operator", "auditor", "outbox"}),

@@ -22,7 +22,7 @@ from cluster.certificates import tls_paths
 from cluster.demo import DEMO_PIN
 from cluster.health import find_leader
 from cluster.ids import new_id
-from cluster.layout import EDGE, FRAUD, NODE_IDS, SMS, Layout
+from cluster.layout import EDGE, FRAUD, NODE_IDS, REVIEW, SMS, Layout
 from tests.cluster.phone import Customer, balance_minor, dial, pay, promql, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -30,7 +30,8 @@ SERVICES = {
     "node": {
         f"kibubu.{name.lower()}.v1.{name}Service"
         for name in ("Ledger", "Payments", "Admin", "Review", "Config", "Feed", "Bulk")
-    },
+    }
+    | {"kibubu.payments.v1.PayRequestsService"},
     "fraud": {"kibubu.fraud.v1.FraudService"},
 }
 OF_GRPC = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
@@ -102,6 +103,7 @@ OF_THE_OUTBOX = (
     "kibubu_sms_texts_total", "kibubu_sms_queue_length", "kibubu_sms_oldest_seconds", "kibubu_sms_feed_lag_entries",
     "process_resident_memory_bytes",
 )  # fmt: skip
+OF_THE_REVIEW_PAGE = ("kibubu_review_answers_total{", "process_resident_memory_bytes")
 UNITS = (
     "seconds", "bytes", "total", "entries", "position", "transfers", "rows", "length", "term", "role", "info",
     "connected", "accounts", "psi", "share",
@@ -121,6 +123,7 @@ def test_every_process_serves_its_metrics_with_units_in_the_names(
     dial(cluster, "254712000001", "")
     leader = find_leader(operator, cluster)
     wanted = dict.fromkeys(NODE_IDS, OF_A_NODE) | {FRAUD: OF_THE_SIDECAR, EDGE: OF_THE_EDGE, SMS: OF_THE_OUTBOX}
+    wanted[REVIEW] = OF_THE_REVIEW_PAGE
     wanted[leader] = OF_A_NODE + OF_A_LEADER
     for name, metrics in wanted.items():
         page = metrics_page(cluster, name)
@@ -133,7 +136,7 @@ def test_every_process_serves_its_metrics_with_units_in_the_names(
 
 
 def test_prometheus_scrapes_every_process_and_evaluates_every_rule(cluster: Layout, operator: Caller) -> None:
-    wait_for(lambda: promql(cluster, "count(up == 1)") == len(NODE_IDS) + 4)
+    wait_for(lambda: promql(cluster, "count(up == 1)") == len(NODE_IDS) + 5)
     answer = httpx.get(f"http://{cluster.prometheus_address}/api/v1/rules", timeout=10).json()
     rules = [rule for group in answer["data"]["groups"] for rule in group["rules"]]
     assert len(rules) > 15

@@ -12,7 +12,7 @@ from cluster.layout import PORTS_PER_CLUSTER, PROJECT_ROOT, Layout, LayoutError,
 def test_two_clusters_beside_each_other_share_no_port_and_no_file(tmp_path: Path) -> None:
     one = Layout(home=tmp_path / "a", port_base=7_100)
     two = Layout(home=tmp_path / "b", port_base=7_100 + PORTS_PER_CLUSTER)
-    assert len(set(one.ports)) == len(one.ports) == 14
+    assert len(set(one.ports)) == len(one.ports) == 17
     assert not set(one.ports) & set(two.ports)
     assert all(one.port_base <= port < one.port_base + PORTS_PER_CLUSTER for port in one.ports)
     for name in one.services:

@@ -13,8 +13,9 @@ import pytest
 
 from cluster import lifecycle, processes
 from cluster.config_files import prepare
-from cluster.layout import EDGE, FRAUD, NODE_IDS, PROMETHEUS, SMS, Layout, free_port_base
+from cluster.layout import EDGE, FRAUD, NODE_IDS, PROMETHEUS, REVIEW, SMS, Layout, free_port_base
 from cluster.temporary import temporary_cluster
+from tests.cluster.phone import wait_for
 
 
 def quiet(_: str) -> None:
@@ -47,7 +48,7 @@ def test_a_process_that_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: P
         lifecycle.up(layout, quiet, with_prometheus=False)
     assert "its process has ended" in str(caught.value)
     assert "the disk is on fire" in str(caught.value)
-    assert lifecycle.running(layout) == []
+    wait_for(lambda: lifecycle.running(layout) == [])  # up gives up at the first that ends
     assert lifecycle.down(layout, quiet) == 0
 
 
@@ -60,7 +61,7 @@ def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_every_process_has_its_own_addresses(layout: Layout) -> None:
     every = [address for name in layout.services for address in lifecycle.addresses(layout, name)]
     assert len(set(every)) == len(every) == len(layout.ports)
-    assert set(layout.services) == {*NODE_IDS, FRAUD, EDGE, SMS, PROMETHEUS}
+    assert set(layout.services) == {*NODE_IDS, FRAUD, EDGE, SMS, REVIEW, PROMETHEUS}
 
 
 def test_down_stops_what_was_started_in_the_opposite_order_and_nothing_else(layout: Layout) -> None:
