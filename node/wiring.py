@@ -35,6 +35,8 @@ from node.payments.tariffs import TariffError, load_tariffs
 from node.process import rest_collector
 from node.service.admin_servicer import AdminServicer
 from node.service.admission import Admission
+from node.service.airtime import PROVIDERS
+from node.service.airtime_runner import AirtimeRunner
 from node.service.applied import AppliedSignal
 from node.service.auth import RoleChecks, server_options
 from node.service.bulk_book import BulkBook
@@ -219,8 +221,7 @@ class Node:
         if self._config.scrub_mib_per_s:
             scrub.start()
         expiry = Expiry(self._engine, lambda: self._store.next_expiry_ns)
-        vouchers = VoucherPayer(self._engine, self._store, *self._payments)
-        tasks = [asyncio.create_task(work) for work in (self._watch(), expiry.run(), vouchers.run())]
+        tasks = [asyncio.create_task(work) for work in (self._watch(), expiry.run(), *self._runners)]
         if fraud is not None:
             tasks.append(asyncio.create_task(fraud.keep_connected()))
         await self._stopping.wait()
@@ -245,12 +246,15 @@ class Node:
         admission = Admission(self._engine, metrics, leader_address=self._leader_address)
         barrier = ReadBarrier(self._engine, self._leader_address)
         fraud = build_fraud_client(config, metrics)
-        book = PaymentBook(self._store, self._tariffs, self._pin_key)
+        provider = PROVIDERS[config.airtime_provider]
+        book = PaymentBook(self._store, self._tariffs, self._pin_key, airtime_waits=provider is not None)
         desk = PaymentDesk(
             book, admission, fraud, metrics, unscored_allow_max_minor=config.unscored_allow_max_minor,
             rules=config.fraud_rules,
         )  # fmt: skip
-        self._payments = book, desk
+        self._runners = [VoucherPayer(self._engine, self._store, book, desk).run()]
+        if provider is not None:
+            self._runners.append(AirtimeRunner(self._engine, self._store, book, admission, provider()).run())
         self._registry.register(
             EngineCollector(
                 self._engine.status,

@@ -3,7 +3,7 @@ what the fraud model takes it for. The desk, the rules and the plan read these d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from node.ledger.columns import AccountKind
@@ -94,6 +94,12 @@ _PLAIN = (
     ),
 )  # fmt: skip
 _NO_MONEY = PaymentStatus.RECEIVER_HAS_NOT_THE_MONEY
+
+
+AIRTIME_WAITS_S = 7 * 24 * 3_600  # for a provider; then the payer has the money back and the operator a question
+AIRTIME_BY_PROVIDER = replace(
+    next(terms for terms in _PLAIN if terms.kind is _K.BUY_AIRTIME), may_be_held=False, has_more=True
+)
 
 
 def _reversal(kind: PaymentKind, signer: Signer, keys: tuple[str, ...] = ()) -> KindTerms:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from node.service.airtime import PROVIDERS
 from node.service.fraud_rules import NO_LISTS, FraudRules, RulesError, rules_from
 
 
@@ -40,6 +42,7 @@ class NodeConfig:
     tls: TlsPaths
     pin_key_file: Path
     tariff_path: Path | None
+    airtime_provider: str = "instant"
     fraud_address: str = ""
     fraud_deadline_ms: int = 50
     unscored_allow_max_minor: int = 100_000
@@ -68,6 +71,13 @@ def _get(table: dict[str, Any], path: str, kind: type, default: Any = None) -> A
         value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{path}: must be {kind.__name__}, is {value!r}")
+    return value
+
+
+def _one_of(table: dict[str, Any], path: str, known: Iterable[str], default: str) -> str:
+    value = str(_get(table, path, str, default))
+    if value not in known:
+        raise ConfigError(f"{path}: must be one of {', '.join(known)}, is {value!r}")
     return value
 
 
@@ -118,6 +128,7 @@ def load_config(path: Path) -> NodeConfig:
         tls=TlsPaths(file("tls.ca"), file("tls.cert"), file("tls.key")),
         pin_key_file=file("pin.key_file"),
         tariff_path=base / tariff if tariff else None,
+        airtime_provider=_one_of(table, "airtime.provider", PROVIDERS, "instant"),
         fraud_address=_address(table, "fraud.address", ""),
         fraud_deadline_ms=_get(table, "fraud.deadline_ms", int, 50),
         unscored_allow_max_minor=_get(table, "fraud.unscored_allow_max_minor", int, 100_000),

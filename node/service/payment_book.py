@@ -16,7 +16,7 @@ from node.ledger.columns import Column
 from node.ledger.records import TRANSFER, Records
 from node.ledger.statuses import PaymentKind, PaymentStatus, TransferCode
 from node.payments.gsma import gsma_error
-from node.payments.kinds import CHECK_BALANCE, KINDS, Agent, KindTerms, terms_of
+from node.payments.kinds import AIRTIME_BY_PROVIDER, AIRTIME_WAITS_S, CHECK_BALANCE, KINDS, Agent, KindTerms, terms_of
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.payments.plan import Decided, Leg, Parties, content_hash, pack_chain, pack_legs, pack_payment
 from node.payments.receipts import POSITIONS, Place
@@ -24,7 +24,7 @@ from node.payments.tariffs import Tariffs
 from node.service.fraud_rules import Listed
 from node.service.limits import REFERENCE_BYTES_MAX
 from node.service.pay_requests import PayRequests
-from node.service.payment_drafts import Draft
+from node.service.payment_drafts import Draft, Special
 from node.service.payment_outcomes import Legs, add_receipt, judge_by_legs, model_name, refusal, tell_special
 from node.service.payment_parties import PaymentParties, normalised
 from node.service.payment_past import PaymentPast, reference_as_id
@@ -54,14 +54,24 @@ _OF_THE_REQUEST_ALONE = frozenset(
 
 
 class PaymentBook:
+    """`airtime_waits`: a purchase of airtime is reserved until its provider answers (airtime_runner)."""
+
     def __init__(
-        self, store: LedgerStore, tariffs: Tariffs, pin_key: bytes, time_ns: Callable[[], int] = time.time_ns
+        self,
+        store: LedgerStore,
+        tariffs: Tariffs,
+        pin_key: bytes,
+        time_ns: Callable[[], int] = time.time_ns,
+        *,
+        airtime_waits: bool = False,
     ) -> None:
         self._store = store
         self._tariffs = tariffs
         self.parties = PaymentParties(store, tariffs)
         self._rules = PaymentRules(tariffs, pin_key, self.parties.can_pay_agents, lambda: store.tiers)
         self._time_ns = time_ns
+        # What a provider is still to be asked about cannot wait for an analyst as well.
+        self._kinds = KINDS | {int(PaymentKind.BUY_AIRTIME): AIRTIME_BY_PROVIDER} if airtime_waits else KINDS
         self.past = PaymentPast(store)
         self.reversals = PaymentReversals(self.past, self.parties, tariffs, time_ns)
         self.requests = PayRequests(store, self.parties, tariffs, time_ns)
@@ -75,7 +85,7 @@ class PaymentBook:
 
     def draft(self, payment_id: int, request: payments_pb2.Payment, secret: str = "") -> Draft | PaymentStatus:
         """A status instead of a draft where no account could be charged with remembering the refusal."""
-        terms = KINDS.get(request.kind)
+        terms = self._kinds.get(request.kind)
         if payment_id == 0:
             return PaymentStatus.PAYMENT_ID_MUST_NOT_BE_ZERO
         if terms is None:
@@ -122,7 +132,9 @@ class PaymentBook:
         if terms.payer_kinds and self.parties.kind_of(payer_account) not in terms.payer_kinds:
             draft.refuse(terms.not_of_payer_kind)
         draft.payee_name = payee if terms.reference_is_payee else self.parties.name_of(payee_account)
-        if terms.has_more:
+        if terms is AIRTIME_BY_PROVIDER:
+            draft.special = Special(waits_s=AIRTIME_WAITS_S, waits_as=PaymentStatus.PROVIDER_HAS_NOT_ANSWERED)
+        elif terms.has_more:
             self.vouchers.issue(draft)
         return draft
 

@@ -42,13 +42,18 @@ class ReviewBook:
     def waiting(self, limit: int) -> tuple[list[review_pb2.HeldPayment], int]:
         """The oldest, and how many wait in all. Pending transfers that no payment made are not an analyst's."""
         references = self._store.waiting_references(_PRINCIPALS)
-        found = []
-        for reference in references[:limit]:
+        found: list[review_pb2.HeldPayment] = []
+        others = 0  # purchases that wait for a provider, and what was reserved by hand
+        for reference in references:
+            if len(found) >= limit:
+                break
             stored = self._store.transfer_at(reference)
             payment = self._held(int(stored.record["group_id_hi"]) << 64 | int(stored.record["group_id_lo"]))
             if payment is not None:
                 found.append(self.describe(payment))
-        return found, len(references)
+            else:
+                others += 1
+        return found, len(references) - others
 
     def _held(self, payment_id: int) -> StoredPayment | None:
         stored = self._store.lookup_payment(payment_id) if payment_id else None

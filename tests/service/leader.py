@@ -24,10 +24,10 @@ SENT = {
 
 
 class Leader:
-    def __init__(self, node: OneNode) -> None:
+    def __init__(self, node: OneNode, *, airtime_waits: bool = False) -> None:
         self.metrics = NodeMetrics(CollectorRegistry())
         self.now_ns = START_NS
-        self.book = PaymentBook(node.store, load_tariffs(), PIN_KEY, lambda: self.now_ns)
+        self.book = PaymentBook(node.store, load_tariffs(), PIN_KEY, lambda: self.now_ns, airtime_waits=airtime_waits)
         self.admission = Admission(node, self.metrics, leader_address=lambda: "", time_ns=lambda: self.now_ns)
         self.desk = PaymentDesk(
             self.book, self.admission, None, self.metrics, unscored_allow_max_minor=100_000,
