@@ -174,7 +174,7 @@ class PaymentStatus(IntEnum):
     # remittances (76)
     QUOTE_MALFORMED = 76  # not one that this operator gave for this very payment
     QUOTE_HAS_EXPIRED = 77
-    RATE_MISSING = 78
+    RATE_MISSING = 78  # the operator does not sell that currency now: no rate, or no liquidity
     AMOUNT_TOO_SMALL_TO_CONVERT = 79
     LANGUAGE_MALFORMED = 80
     PAYMENT_ONLY_IN_A_BATCH = 81  # two persons must have approved it

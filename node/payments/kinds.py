@@ -50,6 +50,7 @@ class KindTerms:
     scored_as: int = 0  # the kind as the fraud model was taught it (fraud/simulate); 0 = not scored
     may_be_held: bool = True  # else what the fraud check would hold is refused
     moves_money: bool = True
+    ends_abroad: bool = False  # the last leg is another currency's
     has_more: bool = False  # the usual draft, and then more
     only_in_batch: bool = False  # a row of what one person has ordered and another approved (bulk_book)
     is_special: bool = False  # the draft is made by a module of its own: payment_reversals and the like
@@ -128,6 +129,9 @@ def _pay_request(priced_as: PaymentKind, payee_key: str) -> KindTerms:
 
 
 PAY_REQUEST_OF_TILL, PAY_REQUEST_OF_BILLER = _pay_request(_K.PAY_TILL, "till"), _pay_request(_K.PAY_BILL, "paybill")
+REMITTANCE = KindTerms(
+    _K.REMITTANCE, "", payee_is_number=True, reference_is_payee=True, scored_as=_SEND, ends_abroad=True, is_special=True
+)
 VOUCHER_TO_ACCOUNT = _redemption(Signer.NOBODY)
 REVERSAL_BY_PAYER = _reversal(_K.REVERSAL, Signer.PAYEE)
 REVERSAL_BY_OPERATOR = _reversal(_K.REVERSAL, Signer.NOBODY)
@@ -141,6 +145,7 @@ KINDS: dict[int, KindTerms] = {
         _reversal(_K.REFUND, Signer.PAYER, ("till", "paybill")),
         _redemption(Signer.PAYEE),
         PAY_REQUEST_OF_TILL,
+        REMITTANCE,
     )
 }
 _RARE = (REVERSAL_BY_PAYER, REVERSAL_BY_OPERATOR, VOUCHER_TO_ACCOUNT)

@@ -75,30 +75,32 @@ def content_hash(kind: int, payer: str, payee: str, amount_minor: int, currency:
     return int.from_bytes(hashlib.blake2b(parts.encode(), digest_size=8).digest(), "little")
 
 
-def pack_legs(decided: Decided, parties: Parties, *, hold_s: int = 0, first_id: int = 0) -> bytes:
+def pack_legs(
+    decided: Decided, parties: Parties, *, hold_s: int = 0, first_id: int = 0, more: Sequence[Leg] = ()
+) -> bytes:
     """Principal to the payee, net fee to revenue, the payee's share of the charge out of the amount, duty to the tax
     account, the agent's commission from the operator. hold_s: reserve for so many seconds instead of moving; first_id:
-    of the first leg, 0 = the payment's own."""
+    of the first leg, 0 = the payment's own; more: legs behind the usual ones."""
     fee, payer = decided.fee, parties.payer
     excise_minor, payee_net_minor = fee.excise_minor, fee.payee_fee_minor - fee.payee_excise_minor
-    legs: list[tuple[int, int, int, int]] = [
-        (payer, parties.payee, decided.amount_minor - fee.payee_fee_minor, decided.terms.code)
-    ]
+    ledger, code = parties.ledger, int(decided.terms.code)
+    legs = [(payer, parties.payee, decided.amount_minor - fee.payee_fee_minor, code, ledger)]
     if fee.fee_minor > excise_minor:
-        legs.append((payer, parties.fees, fee.fee_minor - excise_minor, _FEE))
+        legs.append((payer, parties.fees, fee.fee_minor - excise_minor, _FEE, ledger))
     if payee_net_minor:
-        legs.append((payer, parties.fees, payee_net_minor, _PAYEE_FEE))
+        legs.append((payer, parties.fees, payee_net_minor, _PAYEE_FEE, ledger))
     excise_minor += fee.payee_excise_minor
     if excise_minor:
-        legs.append((payer, parties.excise, excise_minor, _EXCISE_DUTY))
+        legs.append((payer, parties.excise, excise_minor, _EXCISE_DUTY, ledger))
     if fee.commission_minor:
-        legs.append((parties.commissions, parties.agent, fee.commission_minor, _COMMISSION))
+        legs.append((parties.commissions, parties.agent, fee.commission_minor, _COMMISSION, ledger))
+    legs += [(leg.debit, leg.credit, leg.amount_minor, int(leg.code), leg.ledger) for leg in more]
     flags = _PENDING if hold_s else 0
-    ledger, reference = parties.ledger, decided.reference
+    reference = decided.reference
     group_lo, group_hi = split_id(decided.payment_id)
     last = len(legs) - 1
     packed = b""
-    for number, (debit, credit, amount_minor, code) in enumerate(legs):
+    for number, (debit, credit, amount_minor, code, ledger) in enumerate(legs):
         id_lo, id_hi = split_id(leg_id(decided.payment_id, number) if number or not first_id else first_id)
         packed += _TRANSFER.pack(
             id_lo, id_hi, debit, credit, amount_minor, 0, 0, group_lo, group_hi, 0,

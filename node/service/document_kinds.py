@@ -12,6 +12,7 @@ from collections.abc import Callable
 from node.ledger import tiers
 from node.ledger.documents import tiers_in
 from node.ledger.tiers import Tiers
+from node.payments.rates import check_pair, parse_rate
 from node.payments.tariffs import TariffError, parse_tariff
 from node.service import fraud_thresholds
 
@@ -34,7 +35,16 @@ def _tiers(key: str, body: bytes) -> str:
     return tiers.KEY
 
 
+def _rate(key: str, body: bytes) -> str:
+    try:
+        parse_rate(tomllib.loads(body.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from error
+    return check_pair(key)
+
+
 KINDS: dict[str, Rule] = {
+    "rates": _rate,
     "tiers": _tiers,
     "tariff": _tariff,
     fraud_thresholds.KIND: fraud_thresholds.check_document,

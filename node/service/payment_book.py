@@ -15,6 +15,7 @@ from node.ledger import kernel
 from node.ledger.columns import Column
 from node.ledger.records import TRANSFER, Records
 from node.ledger.statuses import PaymentKind, PaymentStatus, TransferCode
+from node.payments.currencies import code_of
 from node.payments.gsma import gsma_error
 from node.payments.kinds import AIRTIME_BY_PROVIDER, AIRTIME_WAITS_S, CHECK_BALANCE, KINDS, Agent, KindTerms, terms_of
 from node.payments.pin_tries import PIN_TRIES_MAX
@@ -28,6 +29,7 @@ from node.service.payment_drafts import Draft, Special
 from node.service.payment_outcomes import Legs, add_receipt, judge_by_legs, model_name, refusal, tell_special
 from node.service.payment_parties import PaymentParties, normalised
 from node.service.payment_past import PaymentPast, reference_as_id
+from node.service.payment_remittances import PaymentRemittances
 from node.service.payment_reversals import PaymentReversals
 from node.service.payment_rules import PaymentRules
 from node.service.payment_vouchers import PaymentVouchers
@@ -75,6 +77,7 @@ class PaymentBook:
         self.past = PaymentPast(store)
         self.reversals = PaymentReversals(self.past, self.parties, tariffs, time_ns)
         self.requests = PayRequests(store, self.parties, tariffs, time_ns)
+        self.remittances = PaymentRemittances(store, self.parties, tariffs, pin_key, time_ns)
         self.vouchers = PaymentVouchers(store, self.past, self.parties, tariffs, pin_key)
 
     @property
@@ -141,6 +144,8 @@ class PaymentBook:
     def _special(self, payment_id: int, request: payments_pb2.Payment, secret: str) -> Draft | PaymentStatus:
         if request.kind == payments_pb2.PAYMENT_KIND_REDEEM_VOUCHER:
             return self.vouchers.redeem(payment_id, request, secret)
+        if request.kind == payments_pb2.PAYMENT_KIND_REMITTANCE:
+            return self.remittances.draft(payment_id, request)
         if request.kind == payments_pb2.PAYMENT_KIND_PAY_REQUEST:
             return self.requests.draft(payment_id, request)
         return self.reversals.draft(payment_id, request)
@@ -224,12 +229,18 @@ class PaymentBook:
         elif draft.special is not None and draft.special.legs:
             legs = pack_chain(draft.payment_id, [*draft.special.legs, *_commission(draft, parties)])
         else:
-            first_id = draft.special.first_id if draft.special is not None else 0
-            legs = pack_legs(decided, parties, hold_s=draft.reserves_s, first_id=first_id)
+            legs = self._usual(draft, decided, parties)
         first, count = len(transfers) // TRANSFER.itemsize, len(legs) // TRANSFER.itemsize
         records += pack_payment(decided, parties, first, count)
         transfers += legs
         return slice(first, first + count)
+
+    @staticmethod
+    def _usual(draft: Draft, decided: Decided, parties: Parties) -> bytes:
+        special = draft.special
+        if special is None:
+            return pack_legs(decided, parties, hold_s=draft.reserves_s)
+        return pack_legs(decided, parties, hold_s=draft.reserves_s, first_id=special.first_id, more=special.more_legs)
 
     def _parties(self, draft: Draft) -> Parties:
         fee = draft.fee
@@ -275,6 +286,10 @@ class PaymentBook:
         if len(stored.legs):
             outcome.commission_minor = _sum_minor(stored.transfers, TransferCode.COMMISSION)
             outcome.payee_fee_minor = _payee_fee_minor(stored.transfers, outcome.excise_minor, terms)
+            if terms.ends_abroad:
+                last = stored.transfers[-1]
+                outcome.payee_amount_minor = int(last["amount_minor"])
+                outcome.payee_currency = code_of(int(last["ledger"]))
         parts = slice(0, len(stored.legs))
         judge_by_legs(outcome, PaymentStatus(int(record["status"])), Legs.of(stored.legs), parts, terms)
         add_receipt(outcome, stored.offset, int(record["ledger"]))
@@ -314,18 +329,21 @@ class PaymentBook:
             reference="" if to_number or original else reference,
             original_payment_id=original,
         )
+        outcome = self._of_stored(stored)
+        payment.payee_currency = outcome.payee_currency
         return payments_pb2.LookupPaymentResponse(
-            found=True, payment=payment, outcome=self._of_stored(stored), end=_ENDS[self.past.end(stored)]
+            found=True, payment=payment, outcome=outcome, end=_ENDS[self.past.end(stored)]
         )
 
     def quote(self, request: payments_pb2.Payment) -> payments_pb2.QuotePaymentResponse:
         """What MakePayment would find before the PIN; the id does not matter."""
-        draft = self.draft(1, request)
+        is_abroad = request.kind == payments_pb2.PAYMENT_KIND_REMITTANCE
+        draft = self.remittances.draft(1, request, quoting=True) if is_abroad else self.draft(1, request)
         if isinstance(draft, PaymentStatus):
             return _quote_refused(draft)
         self._rules.quote(self._store.columns, draft, self._time_ns())
         error = gsma_error(draft.status)
-        return payments_pb2.QuotePaymentResponse(
+        response = payments_pb2.QuotePaymentResponse(
             status=draft.status,
             status_name=draft.status.name.lower(),
             payee_name=draft.payee_name,
@@ -339,6 +357,12 @@ class PaymentBook:
             payee_fee_minor=draft.fee.payee_fee_minor,
             amount_minor=draft.amount_minor,
         )
+        promise = self.remittances.sealed(draft)
+        if promise is not None:
+            response.quote, quote = promise
+            response.payee_amount_minor, response.expire_time_ns = quote.payee_amount_minor, quote.expires_ns
+            response.payee_currency = request.payee_currency
+        return response
 
 
 def _quote_refused(status: PaymentStatus) -> payments_pb2.QuotePaymentResponse:

@@ -11,6 +11,7 @@ from kibubu.raft.v1 import raft_pb2
 from node.ledger.statuses import FraudDecision, PaymentStatus, PinVerdict
 from node.payments.kinds import KindTerms
 from node.payments.plan import HOLD_TIMEOUT_S, Leg
+from node.payments.rates import Quote
 from node.payments.tariffs import Fee
 
 NO_FEE = Fee(0, 0)
@@ -27,6 +28,9 @@ class Special:
     is_covered: bool = False  # the money is reserved already: nothing needs to be available
     problem: PaymentStatus = PaymentStatus.OK  # a refusal that is told to nobody before the PIN was right
     commands: list[raft_pb2.Command] = field(default_factory=list)  # logged with it where the PIN was right
+    more_legs: Sequence[Leg] = ()  # behind the usual ones
+    fee_minor: int = -1  # what was promised, -1 = nothing was
+    quote: Quote | None = None
     first_id: int = 0  # of the first leg, instead of the payment's own
     alone_on: int = 0  # while it is being decided, no other draft with this number is
     told: dict[str, Any] = field(default_factory=dict)  # further fields of its outcome, unless it is refused

@@ -108,9 +108,10 @@ def judge_by_legs(
         outcome.duplicate = bool(legs.flags[part.start] & _DUPLICATE)
         broken = _broken(legs.statuses[part])
         if broken:
-            status = _refused_by_ledger(broken, terms)
+            is_abroad = terms.ends_abroad and broken == legs.statuses[part.stop - 1] == _NO_FUNDS
+            status = PaymentStatus.RATE_MISSING if is_abroad else _refused_by_ledger(broken, terms)
             outcome.transfer_status, outcome.transfer_status_name = broken, status_name(broken)
-        elif terms.signer is _PAYER and not outcome.commission_minor:
+        elif terms.signer is _PAYER and not outcome.commission_minor and not terms.ends_abroad:
             outcome.payer_balance_minor = legs.debit_balances_minor[part.stop - 1]
             outcome.payer_available_minor = legs.debit_available_minor[part.stop - 1]
         else:
@@ -135,7 +136,7 @@ def _tell_signer(outcome: payments_pb2.Outcome, replies: Records, last: int, ter
     side = "debit"
     if terms.signer is Signer.PAYEE or terms.agent is Agent.PAYER:
         side = "credit"
-    elif outcome.commission_minor:
+    elif outcome.commission_minor or terms.ends_abroad:
         last -= 1
     outcome.payer_balance_minor = int(replies[f"{side}_balance_minor"][last])
     outcome.payer_available_minor = int(replies[f"{side}_available_minor"][last])

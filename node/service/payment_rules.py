@@ -91,6 +91,8 @@ class PaymentRules:
             draft.refuse(PaymentStatus.AMOUNT_OUTSIDE_TARIFF)
             return
         draft.fee = fee
+        if draft.special is not None and draft.special.fee_minor not in (-1, fee.fee_minor):
+            draft.refuse(PaymentStatus.QUOTE_HAS_EXPIRED)
         if fee.commission_minor and not self._can_pay_agents(draft.ledger):
             draft.refuse(PaymentStatus.OPERATOR_ACCOUNT_MISSING)
 

@@ -78,9 +78,10 @@ class OneNode:
         pin: str = "",
         flags: int = 1,
         name: str = "",
+        ledger: int = 404,
     ) -> int:
         create = raft_pb2.CreateAccount(
-            ledger=404,
+            ledger=ledger,
             kind=kind,
             flags=flags,
             name=name or value,
@@ -110,12 +111,12 @@ class OneNode:
     def set_flags(self, number: int, flags: AccountFlag) -> None:
         self.command(set_flags=raft_pb2.SetFlags(account_number=number, flags=flags))
 
-    def fund(self, number: int, amount_minor: int, source: int) -> None:
+    def fund(self, number: int, amount_minor: int, source: int, ledger: int = 404) -> None:
         record = bytearray(TRANSFER.itemsize)
         self._requests += 1
         fields = {
             "id_lo": self._requests, "id_hi": 1 << 40, "debit_account": source, "credit_account": number,
-            "amount_minor": amount_minor, "ledger": 404, "code": 1,
+            "amount_minor": amount_minor, "ledger": ledger, "code": 1,
         }  # fmt: skip
         view = np.frombuffer(record, TRANSFER)
         for name, value in fields.items():
@@ -151,3 +152,20 @@ class OneNode:
         self.add_handle(numbers["agent"], "msisdn", "254711000001")
         self.add_handle(self.store.account_by_handle(404, "till", "123456"), "msisdn", "254711000009")
         return numbers
+
+    def abroad(self, rate: str = "28.45") -> dict[str, int]:
+        """Uganda: a customer, liquidity on both sides, and a rate that holds for five minutes."""
+        numbers = {"liquidity": self.account("system", "KES/liquidity", kind=AccountKind.LIQUIDITY)}
+        issuance = self.account("system", "UGX/issuance", kind=AccountKind.ISSUANCE, flags=0, ledger=800)
+        for name, key, value, kind in (
+            ("liquidity_ugx", "system", "UGX/liquidity", AccountKind.LIQUIDITY),
+            ("nakato", "msisdn", "256772000001", AccountKind.CUSTOMER),
+        ):
+            numbers[name] = self.account(key, value, kind=kind, ledger=800, name=name.title())
+        self.fund(numbers["liquidity_ugx"], 100_000, issuance, ledger=800)
+        self.put_rate("KES/UGX", rate)
+        return numbers
+
+    def put_rate(self, pair: str, rate: str) -> None:
+        put = raft_pb2.PutDocument(kind="rates", key=pair, body=f'rate = "{rate}"'.encode(), author="amina")
+        self.command(put_document=put)

@@ -48,6 +48,8 @@ class _PaymentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentKi
     """
     PAYMENT_KIND_REFUND: _PaymentKind.ValueType  # 13
     """payer: the till or paybill that was paid"""
+    PAYMENT_KIND_REMITTANCE: _PaymentKind.ValueType  # 14
+    """payee: a number in the ledger of payee_currency; needs a quote"""
     PAYMENT_KIND_PAY_REQUEST: _PaymentKind.ValueType  # 15
     """original: the request, which says merchant, amount and reference; amount 0 = its own"""
     PAYMENT_KIND_BULK_PAYOUT: _PaymentKind.ValueType  # 16
@@ -78,6 +80,8 @@ gives back at once; and whose money a reversal (named as original) has reserved 
 """
 PAYMENT_KIND_REFUND: PaymentKind.ValueType  # 13
 """payer: the till or paybill that was paid"""
+PAYMENT_KIND_REMITTANCE: PaymentKind.ValueType  # 14
+"""payee: a number in the ledger of payee_currency; needs a quote"""
 PAYMENT_KIND_PAY_REQUEST: PaymentKind.ValueType  # 15
 """original: the request, which says merchant, amount and reference; amount 0 = its own"""
 PAYMENT_KIND_BULK_PAYOUT: PaymentKind.ValueType  # 16
@@ -143,6 +147,8 @@ class Payment(_message.Message):
     PAYER_FIELD_NUMBER: _builtins.int
     ORIGINAL_PAYMENT_ID_FIELD_NUMBER: _builtins.int
     ORIGINAL_RECEIPT_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
+    PAYEE_CURRENCY_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.bytes
     """16 bytes, big-endian: the idempotency key"""
     kind: Global___PaymentKind.ValueType
@@ -161,6 +167,10 @@ class Payment(_message.Message):
     """Reversal, refund: what is taken back, amount 0 = all that is left of it. Redemption: the voucher, amount 0 = its own."""
     original_receipt: _builtins.str
     """instead of the id"""
+    quote: _builtins.bytes
+    """remittance: as QuotePayment gave it for this very payment"""
+    payee_currency: _builtins.str
+    """remittance"""
     def __init__(
         self,
         *,
@@ -174,10 +184,12 @@ class Payment(_message.Message):
         payer: _builtins.str = ...,
         original_payment_id: _builtins.bytes = ...,
         original_receipt: _builtins.str = ...,
+        quote: _builtins.bytes = ...,
+        payee_currency: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "kind", b"kind", "original_payment_id", b"original_payment_id", "original_receipt", b"original_receipt", "payee", b"payee", "payer", b"payer", "payer_msisdn", b"payer_msisdn", "payment_id", b"payment_id", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "kind", b"kind", "original_payment_id", b"original_payment_id", "original_receipt", b"original_receipt", "payee", b"payee", "payee_currency", b"payee_currency", "payer", b"payer", "payer_msisdn", b"payer_msisdn", "payment_id", b"payment_id", "quote", b"quote", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -209,6 +221,8 @@ class Outcome(_message.Message):
     COMMISSION_MINOR_FIELD_NUMBER: _builtins.int
     PAYEE_FEE_MINOR_FIELD_NUMBER: _builtins.int
     VOUCHER_SECRET_FIELD_NUMBER: _builtins.int
+    PAYEE_AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    PAYEE_CURRENCY_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_NS_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     status: _builtins.int
@@ -242,6 +256,9 @@ class Outcome(_message.Message):
     """the payee's share of the charge, out of the amount, duty included"""
     voucher_secret: _builtins.str
     """for the sender alone, to pass on; the receipt is the voucher's token"""
+    payee_amount_minor: _builtins.int
+    """remittance: what the receiver gets, in minor units of payee_currency"""
+    payee_currency: _builtins.str
     expire_time_ns: _builtins.int
     """of what is reserved, 0 = nothing is"""
     receipt: _builtins.str
@@ -271,12 +288,14 @@ class Outcome(_message.Message):
         commission_minor: _builtins.int = ...,
         payee_fee_minor: _builtins.int = ...,
         voucher_secret: _builtins.str = ...,
+        payee_amount_minor: _builtins.int = ...,
+        payee_currency: _builtins.str = ...,
         expire_time_ns: _builtins.int = ...,
         receipt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "commission_minor", b"commission_minor", "decision", b"decision", "duplicate", b"duplicate", "excise_minor", b"excise_minor", "expire_time_ns", b"expire_time_ns", "fee_minor", b"fee_minor", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "model_version", b"model_version", "payee_fee_minor", b"payee_fee_minor", "payee_name", b"payee_name", "payer_available_minor", b"payer_available_minor", "payer_balance_minor", b"payer_balance_minor", "pin_tries_left", b"pin_tries_left", "position", b"position", "receipt", b"receipt", "score_ppm", b"score_ppm", "status", b"status", "status_name", b"status_name", "timestamp_ns", b"timestamp_ns", "transfer_status", b"transfer_status", "transfer_status_name", b"transfer_status_name", "voucher_secret", b"voucher_secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "commission_minor", b"commission_minor", "decision", b"decision", "duplicate", b"duplicate", "excise_minor", b"excise_minor", "expire_time_ns", b"expire_time_ns", "fee_minor", b"fee_minor", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "model_version", b"model_version", "payee_amount_minor", b"payee_amount_minor", "payee_currency", b"payee_currency", "payee_fee_minor", b"payee_fee_minor", "payee_name", b"payee_name", "payer_available_minor", b"payer_available_minor", "payer_balance_minor", b"payer_balance_minor", "pin_tries_left", b"pin_tries_left", "position", b"position", "receipt", b"receipt", "score_ppm", b"score_ppm", "status", b"status", "status_name", b"status_name", "timestamp_ns", b"timestamp_ns", "transfer_status", b"transfer_status", "transfer_status_name", b"transfer_status_name", "voucher_secret", b"voucher_secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -318,6 +337,10 @@ class QuotePaymentResponse(_message.Message):
     COMMISSION_MINOR_FIELD_NUMBER: _builtins.int
     PAYEE_FEE_MINOR_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    PAYEE_AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    PAYEE_CURRENCY_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_NS_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     status_name: _builtins.str
     payee_name: _builtins.str
@@ -331,6 +354,12 @@ class QuotePaymentResponse(_message.Message):
     payee_fee_minor: _builtins.int
     amount_minor: _builtins.int
     """where the request may leave it open"""
+    payee_amount_minor: _builtins.int
+    payee_currency: _builtins.str
+    expire_time_ns: _builtins.int
+    """of the quote"""
+    quote: _builtins.bytes
+    """remittance: goes into the payment"""
     def __init__(
         self,
         *,
@@ -346,10 +375,14 @@ class QuotePaymentResponse(_message.Message):
         commission_minor: _builtins.int = ...,
         payee_fee_minor: _builtins.int = ...,
         amount_minor: _builtins.int = ...,
+        payee_amount_minor: _builtins.int = ...,
+        payee_currency: _builtins.str = ...,
+        expire_time_ns: _builtins.int = ...,
+        quote: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "commission_minor", b"commission_minor", "excise_minor", b"excise_minor", "fee_minor", b"fee_minor", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "payee_fee_minor", b"payee_fee_minor", "payee_name", b"payee_name", "payer_name", b"payer_name", "status", b"status", "status_name", b"status_name", "tariff_version", b"tariff_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "commission_minor", b"commission_minor", "excise_minor", b"excise_minor", "expire_time_ns", b"expire_time_ns", "fee_minor", b"fee_minor", "gsma_category", b"gsma_category", "gsma_code", b"gsma_code", "payee_amount_minor", b"payee_amount_minor", "payee_currency", b"payee_currency", "payee_fee_minor", b"payee_fee_minor", "payee_name", b"payee_name", "payer_name", b"payer_name", "quote", b"quote", "status", b"status", "status_name", b"status_name", "tariff_version", b"tariff_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
