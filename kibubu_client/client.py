@@ -134,6 +134,14 @@ class Client:
         response: payments_pb2.CheckBalanceResponse = await self._payment("CheckBalance", request)
         return response
 
+    async def change_pin(self, request: payments_pb2.ChangePinRequest) -> payments_pb2.OwnAccountResponse:
+        response: payments_pb2.OwnAccountResponse = await self._payment("ChangePin", request)
+        return response
+
+    async def block_account(self, request: payments_pb2.BlockAccountRequest) -> payments_pb2.OwnAccountResponse:
+        response: payments_pb2.OwnAccountResponse = await self._payment("BlockAccount", request)
+        return response
+
     async def lookup_payment(self, payment_id: bytes) -> payments_pb2.LookupPaymentResponse:
         response: payments_pb2.LookupPaymentResponse = await self._payment(
             "LookupPayment", payments_pb2.LookupPaymentRequest(payment_id=payment_id)

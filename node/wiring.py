@@ -270,7 +270,7 @@ class Node:
             LedgerServicer(self._store, admission, barrier, guard, self._pin_key), services
         )
         payments_pb2_grpc.add_PaymentsServiceServicer_to_server(
-            PaymentsServicer(book, desk, barrier, guard, admission), services
+            PaymentsServicer(book, desk, barrier, guard, admission, self._pin_key), services
         )
         requests = PayRequestsServicer(self._store, book, admission, barrier, guard)
         payments_pb2_grpc.add_PayRequestsServiceServicer_to_server(requests, services)

@@ -37,7 +37,8 @@ class AccountFlag(IntFlag):
     DEBITS_MUST_NOT_EXCEED_CREDITS = 1
     FROZEN = 2  # no transfer in or out, except the end of pending ones
     CLOSED = 4  # no transfer at all, for ever
-    PIN_LOCKED = 8  # too many wrong tries
+    PIN_LOCKED = 8  # too many wrong tries, or blocked by its owner: nothing goes out until an operator resets the PIN
+    PIN_TEMPORARY = 16  # set by an operator: good for nothing but choosing another
 
 
 class AccountKind(IntEnum):

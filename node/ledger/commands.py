@@ -16,7 +16,7 @@ from node.ledger.documents import put_document
 from node.ledger.history import CommandOutcome, Facts, History, Profile, Remembered
 from node.ledger.statuses import CommandStatus as C
 from node.ledger.tiers import Tiers
-from node.ledger.usage import TIER_MASK
+from node.ledger.usage import BELOW_SIM, SIM_SHIFT, TIER_MASK
 
 HANDLES_MAX = 8
 NAME_BYTES_MAX = 64
@@ -184,7 +184,7 @@ def _set_flags(accounts: Accounts, _h: History, _f: Facts, action: raft_pb2.SetF
             return C.ACCOUNT_HAS_BALANCE
     if not action.flags & AccountFlag.PIN_LOCKED:
         row[Column.PIN_TRIES] = 0
-    row[Column.FLAGS] = action.flags
+    row[Column.FLAGS] = action.flags | int(row[Column.FLAGS]) & AccountFlag.PIN_TEMPORARY
     return C.OK
 
 
@@ -200,7 +200,25 @@ def _set_pin_verifier(
 ) -> C:
     if len(action.pin_verifier) != PIN_VERIFIER_BYTES:
         return C.PIN_VERIFIER_MALFORMED
-    _write_verifier(accounts.columns[action.account_number], action.pin_verifier, timestamp_ns)
+    row = accounts.columns[action.account_number]
+    _write_verifier(row, action.pin_verifier, timestamp_ns)
+    if action.temporary:
+        row[Column.FLAGS] |= int(AccountFlag.PIN_TEMPORARY)
+    return C.OK
+
+
+def _set_sim_swap_time(
+    accounts: Accounts, _h: History, _f: Facts, action: raft_pb2.SetSimSwapTime, timestamp_ns: int
+) -> C:
+    if not 0 <= action.swapped_s <= timestamp_ns // 1_000_000_000:
+        return C.SIM_SWAP_TIME_MALFORMED
+    row = accounts.columns[action.account_number]
+    row[Column.TIER] = int(row[Column.TIER]) & BELOW_SIM | action.swapped_s << SIM_SHIFT
+    return C.OK
+
+
+def _block_account(accounts: Accounts, _h: History, _f: Facts, action: raft_pb2.BlockAccount, _: int) -> C:
+    accounts.columns[action.account_number, Column.FLAGS] |= int(AccountFlag.PIN_LOCKED)
     return C.OK
 
 
@@ -224,7 +242,7 @@ def _write_verifier(row: Any, verifier: bytes, timestamp_ns: int) -> None:
     row[Column.PIN_VERIFIER_0 : Column.PIN_VERIFIER_1 + 1] = np.frombuffer(verifier, dtype="<i8")
     row[Column.PIN_TRIES] = 0
     row[Column.PIN_SET_NS] = timestamp_ns
-    row[Column.FLAGS] &= ~int(AccountFlag.PIN_LOCKED)
+    row[Column.FLAGS] &= ~int(AccountFlag.PIN_LOCKED | AccountFlag.PIN_TEMPORARY)
 
 
 _CHANGES: dict[str, Any] = {
@@ -235,4 +253,6 @@ _CHANGES: dict[str, Any] = {
     "set_name": _set_name,
     "set_language": _set_language,
     "set_tier": _set_tier,
+    "set_sim_swap_time": _set_sim_swap_time,
+    "block_account": _block_account,
 }

@@ -101,6 +101,7 @@ class CommandStatus(IntEnum):
     DOCUMENT_BREAKS_ITS_RULES = 45  # those of a kind that the ledger itself reads
     TIER_UNKNOWN = 46
     TIER_HAS_ANOTHER_CURRENCY = 47
+    SIM_SWAP_TIME_MALFORMED = 48  # before 1970, or in the future
     LANGUAGE_MALFORMED = 80
 
 
@@ -140,6 +141,9 @@ class PaymentStatus(IntEnum):
     MONTH_LIMIT_EXCEEDED = 29
     PAYEE_BALANCE_LIMIT_EXCEEDED = 30
     PAYER_DORMANT = 31  # not used for as long as its tier allows; a new PIN wakes it
+    PIN_IS_TEMPORARY = 32  # an operator has set it: it must be changed first
+    NEW_PIN_TOO_EASY = 33  # not four digits, or one that everybody guesses first
+    NEW_PIN_IS_THE_OLD_ONE = 34
     # agents and merchants (50)
     PAYER_IS_NO_AGENT = 50
     PAYER_IS_NO_MERCHANT = 51

@@ -29,6 +29,7 @@ LAST_OUT, LAST_IN = OUT + T, IN + T
 # The column TIER: tier in bits 0..7, the last day that counted (from 1970) in 8..27, in 28..62 the second in which the
 # number's SIM was last changed (0 = not that we know).
 TIER_MASK, DAY_SHIFT, DAY_MAX, SIM_SHIFT = 0xFF, 8, (1 << 20) - 1, 28
+BELOW_SIM = (1 << SIM_SHIFT) - 1
 # The columns USED_1 and USED_2: the day's and the month's sum in 42 bits each, above them the halves of the week's.
 AMOUNT_BITS, AMOUNT_MAX = 42, (1 << 42) - 1  # no sum grows beyond this, and no limit is larger
 HALF_BITS, HALF_MAX = 21, (1 << 21) - 1

@@ -51,6 +51,7 @@ class KindTerms:
     may_be_held: bool = True  # else what the fraud check would hold is refused
     moves_money: bool = True
     ends_abroad: bool = False  # the last leg is another currency's
+    takes_temporary_pin: bool = False
     has_more: bool = False  # the usual draft, and then more
     only_in_batch: bool = False  # a row of what one person has ordered and another approved (bulk_book)
     is_special: bool = False  # the draft is made by a module of its own: payment_reversals and the like
@@ -136,6 +137,8 @@ VOUCHER_TO_ACCOUNT = _redemption(Signer.NOBODY)
 REVERSAL_BY_PAYER = _reversal(_K.REVERSAL, Signer.PAYEE)
 REVERSAL_BY_OPERATOR = _reversal(_K.REVERSAL, Signer.NOBODY)
 CHECK_BALANCE = KindTerms(_K.CHECK_BALANCE, "", is_priced=False, moves_money=False)
+OF_OWN_ACCOUNT = KindTerms(_K.CHECK_BALANCE, "", is_priced=False, moves_money=False, takes_temporary_pin=True)
+"""A new PIN, or blocking one's account: a command logged with the PIN's verdict, recorded as a balance check."""
 
 KINDS: dict[int, KindTerms] = {
     int(terms.kind): terms

@@ -27,6 +27,7 @@ class Rule(IntEnum):
     REFUSE_LIST = 2
     PIN_COOL_DOWN = 3
     CAP = 4
+    SIM_COOL_DOWN = 5
 
 
 _VERDICTS = {"allow": Rule.ALLOW_LIST, "hold": Rule.HOLD_LIST, "refuse": Rule.REFUSE_LIST}
@@ -51,22 +52,28 @@ class Listed:
 class FraudRules:
     pin_cool_down_h: int = 24  # MTN Uganda blocks payments for a day after a SIM swap
     pin_cool_down_from_minor: int = 1_000_000  # smaller amounts pass
+    sim_cool_down_h: int = 24  # after the number's SIM was changed (an operator says when)
+    sim_cool_down_from_minor: int = 100_000  # smaller amounts pass
     cap_minor: int = 0  # amounts from this are always held; 0 = no cap
     lists: tuple[Listed, ...] = ()
 
     @property
     def least_minor(self) -> int:
         """Below this amount only the lists have a say."""
-        return min(self.pin_cool_down_from_minor, self.cap_minor or self.pin_cool_down_from_minor)
+        cool_downs = min(self.pin_cool_down_from_minor, self.sim_cool_down_from_minor)
+        return min(cool_downs, self.cap_minor or cool_downs)
 
     def decide(
         self, decision: FraudDecision, *, amount_minor: int, created_ns: int, pin_set_ns: int,
-        listed: tuple[Listed, ...], now_ns: int,
+        listed: tuple[Listed, ...], now_ns: int, sim_swapped_ns: int = 0,
     ) -> tuple[FraudDecision, Rule | None]:  # fmt: skip
         """The final decision, and the rule that changed it. `listed`: the entries of payer and payee."""
         on = {entry.verdict for entry in listed if now_ns < entry.until_ns}
         if Rule.REFUSE_LIST in on:
             return _raised(decision, FraudDecision.REFUSE, Rule.REFUSE_LIST)
+        is_swapped = sim_swapped_ns > 0 and now_ns < sim_swapped_ns + self.sim_cool_down_h * HOUR_NS
+        if is_swapped and amount_minor >= self.sim_cool_down_from_minor:
+            return _raised(decision, FraudDecision.REFUSE, Rule.SIM_COOL_DOWN)
         if Rule.ALLOW_LIST in on:
             return (decision, None) if _STRICTNESS[decision] == 0 else (FraudDecision.ALLOW, Rule.ALLOW_LIST)
         if Rule.HOLD_LIST in on:

@@ -14,6 +14,7 @@ from kibubu.raft.v1 import raft_pb2
 from node.ledger.columns import HANDLE_KEYS, Column
 from node.ledger.records import OFFSET_BITS, TRANSFER
 from node.ledger.statuses import CommandStatus
+from node.ledger.usage import SIM_SHIFT
 from node.payments import pin as pin_rules
 from node.payments.msisdn import MsisdnError, normalise
 from node.service.account_usage import usage_of
@@ -149,6 +150,19 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
                 _check_pin(update.set_pin, f"{field}.set_pin")
                 verifier = pin_rules.verifier(self._pin_key, number, update.set_pin)
                 command.set_pin_verifier.CopyFrom(raft_pb2.SetPinVerifier(account_number=number, pin_verifier=verifier))
+            case "reset_pin":
+                _check_pin(update.reset_pin, f"{field}.reset_pin")
+                verifier = pin_rules.verifier(self._pin_key, number, update.reset_pin)
+                command.set_pin_verifier.CopyFrom(
+                    raft_pb2.SetPinVerifier(account_number=number, pin_verifier=verifier, temporary=True)
+                )
+            case "set_sim_swap_time_ns":
+                swapped_s = update.set_sim_swap_time_ns // 1_000_000_000
+                command.set_sim_swap_time.CopyFrom(raft_pb2.SetSimSwapTime(account_number=number, swapped_s=swapped_s))
+            case "block":
+                if not update.block:
+                    raise InvalidRequestError(f"{field}.block: true or left out; what unblocks is a reset of the PIN")
+                command.block_account.CopyFrom(raft_pb2.BlockAccount(account_number=number))
             case "set_tier":
                 command.set_tier.CopyFrom(raft_pb2.SetTier(account_number=number, tier=update.set_tier))
             case "set_name":
@@ -276,6 +290,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             handles=[ledger_pb2.Handle(key=key, value=value) for key, value in profile.handles] if profile else [],
             pin_is_set=bool(np.any(row[Column.PIN_VERIFIER_0 : Column.PIN_VERIFIER_1 + 1])),
             last_position=int(row[Column.LAST_REFERENCE]) >> OFFSET_BITS,
+            sim_swap_time_ns=(int(row[Column.TIER]) >> SIM_SHIFT) * 1_000_000_000,
             usage=usage_of(row, self._store.tiers, max(self._time_ns(), self._store.last_timestamp_ns)),
         )
 

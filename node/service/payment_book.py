@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kibubu.payments.v1 import payments_pb2
+from kibubu.raft.v1 import raft_pb2
 
 from node.ledger import kernel
 from node.ledger.columns import Column
@@ -17,7 +18,16 @@ from node.ledger.records import TRANSFER, Records
 from node.ledger.statuses import PaymentKind, PaymentStatus, TransferCode
 from node.payments.currencies import code_of
 from node.payments.gsma import gsma_error
-from node.payments.kinds import AIRTIME_BY_PROVIDER, AIRTIME_WAITS_S, CHECK_BALANCE, KINDS, Agent, KindTerms, terms_of
+from node.payments.kinds import (
+    AIRTIME_BY_PROVIDER,
+    AIRTIME_WAITS_S,
+    CHECK_BALANCE,
+    KINDS,
+    OF_OWN_ACCOUNT,
+    Agent,
+    KindTerms,
+    terms_of,
+)
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.payments.plan import Decided, Leg, Parties, content_hash, pack_chain, pack_legs, pack_payment
 from node.payments.receipts import POSITIONS, Place
@@ -177,6 +187,20 @@ class PaymentBook:
     def ledger_of(self, currency: str) -> int:
         """0 = the operator has no tariff in it."""
         return self._tariffs.ledger_of(currency)
+
+    def own_account_draft(
+        self, request_id: int, msisdn: str, currency: str, command: raft_pb2.Command, problem: PaymentStatus
+    ) -> Draft | PaymentStatus:
+        """Of a command of an account's owner: logged where the PIN is right and nothing else is wrong with it."""
+        draft = self.balance_draft(request_id, msisdn, currency)
+        if isinstance(draft, PaymentStatus):
+            return draft
+        purpose = str(command.WhichOneof("action"))
+        getattr(command, purpose).account_number = draft.payer_account
+        draft.terms = OF_OWN_ACCOUNT
+        draft.content_hash = content_hash(draft.terms.kind, normalised(msisdn), "", 0, currency, purpose)
+        draft.special = Special(commands=[command] if problem is PaymentStatus.OK else [], problem=problem)
+        return draft
 
     def customer(self, currency: str, msisdn: str) -> int:
         """The account of a phone number in any of its forms, 0 = none."""

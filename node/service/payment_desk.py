@@ -23,6 +23,7 @@ from kibubu.raft.v1 import raft_pb2
 from node.ledger.columns import Column
 from node.ledger.overlay import FIELDS, extract_in_order
 from node.ledger.statuses import FraudDecision, PaymentStatus, PinVerdict
+from node.ledger.usage import SIM_SHIFT
 from node.service.admission import Admission
 from node.service.errors import QueueFullError, ServiceError, UnknownOutcomeError
 from node.service.fraud_client import FraudClient, Scores
@@ -279,6 +280,7 @@ class PaymentDesk:
             draft.decision, rule = self._rules.decide(
                 draft.decision, amount_minor=draft.amount_minor, created_ns=int(row[Column.CREATED_NS]),
                 pin_set_ns=int(row[Column.PIN_SET_NS]), now_ns=now_ns,
+                sim_swapped_ns=(int(row[Column.TIER]) >> SIM_SHIFT) * 1_000_000_000,
                 listed=(*listed.get(draft.payer_account, ()), *listed.get(draft.payee_account, ())),
             )  # fmt: skip
             if rule is not None:

@@ -20,6 +20,7 @@ from node.service.payment_drafts import Draft
 # Plain numbers: an operator of an enum's flags costs more than the rule that it is for.
 _NO_OVERDRAW = int(AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS)
 _FROZEN, _CLOSED, _LOCKED = int(AccountFlag.FROZEN), int(AccountFlag.CLOSED), int(AccountFlag.PIN_LOCKED)
+_TEMPORARY = int(AccountFlag.PIN_TEMPORARY)
 _FLAGS, _TRIES, _OVERDRAFT = int(Column.FLAGS), int(Column.PIN_TRIES), int(Column.OVERDRAFT_LIMIT)
 _DEBITS, _CREDITS, _RESERVED = int(Column.DEBITS_POSTED), int(Column.CREDITS_POSTED), int(Column.DEBITS_PENDING)
 _NEEDED = int(Column.FEATURES)  # the columns before the fraud features
@@ -106,6 +107,8 @@ class PaymentRules:
             draft.refuse(PaymentStatus.PIN_LOCKED)
         elif pin_rules.is_right(self._pin_key, draft.signer_account, pin, stored):
             draft.pin_verdict = PinVerdict.RIGHT
+            if signer[_FLAGS] & _TEMPORARY and not draft.terms.takes_temporary_pin:
+                draft.refuse(PaymentStatus.PIN_IS_TEMPORARY)
             if draft.special is not None and draft.special.problem is not _OK:
                 draft.refuse(draft.special.problem)
         else:

@@ -11,6 +11,7 @@ from kibubu.raft.v1 import raft_pb2
 
 from node.ledger.columns import Column
 from node.ledger.statuses import CommandStatus, PaymentStatus
+from node.payments import pin as pin_rules
 from node.payments.receipts import place_of
 from node.service.admission import Admission
 from node.service.codec import id_from_bytes
@@ -28,8 +29,15 @@ _Item = payments_pb2.MakePaymentsResponse.Item
 
 class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
     def __init__(
-        self, book: PaymentBook, desk: PaymentDesk, barrier: ReadBarrier, guard: Guard, admission: Admission
+        self,
+        book: PaymentBook,
+        desk: PaymentDesk,
+        barrier: ReadBarrier,
+        guard: Guard,
+        admission: Admission,
+        pin_key: bytes,
     ) -> None:
+        self._pin_key = pin_key
         self._book = book
         self._desk = desk
         self._admission = admission
@@ -150,6 +158,45 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
                     self._book.recent(draft.payer_account, min(request.recent_max, RECENT_PAYMENTS_MAX))
                 )
             return response
+
+    async def ChangePin(  # noqa: N802
+        self, request: payments_pb2.ChangePinRequest, context: Any
+    ) -> payments_pb2.OwnAccountResponse:
+        async with self._guard.call("ChangePin", context, leader_only=True):
+            account = self._book.customer(request.currency, request.msisdn)
+            change = raft_pb2.SetPinVerifier(pin_verifier=pin_rules.verifier(self._pin_key, account, request.new_pin))
+            problem = PaymentStatus.OK
+            if pin_rules.problem_with(request.new_pin):
+                problem = PaymentStatus.NEW_PIN_TOO_EASY
+            elif request.new_pin == request.pin:
+                problem = PaymentStatus.NEW_PIN_IS_THE_OLD_ONE
+            return await self._own_account(request, raft_pb2.Command(set_pin_verifier=change), problem)
+
+    async def BlockAccount(  # noqa: N802
+        self, request: payments_pb2.BlockAccountRequest, context: Any
+    ) -> payments_pb2.OwnAccountResponse:
+        async with self._guard.call("BlockAccount", context, leader_only=True):
+            command = raft_pb2.Command(block_account=raft_pb2.BlockAccount())
+            return await self._own_account(request, command, PaymentStatus.OK)
+
+    async def _own_account(
+        self,
+        request: payments_pb2.ChangePinRequest | payments_pb2.BlockAccountRequest,
+        command: raft_pb2.Command,
+        problem: PaymentStatus,
+    ) -> payments_pb2.OwnAccountResponse:
+        request_id = id_from_bytes(request.request_id, "request_id")
+        command.request_id = request.request_id
+        draft = self._book.own_account_draft(request_id, request.msisdn, request.currency, command, problem)
+        if isinstance(draft, PaymentStatus):
+            return payments_pb2.OwnAccountResponse(status=draft, status_name=draft.name.lower())
+        outcome = await self._desk.decide(draft, request.pin)
+        return payments_pb2.OwnAccountResponse(
+            status=outcome.status,
+            status_name=outcome.status_name,
+            pin_tries_left=outcome.pin_tries_left,
+            position=outcome.position,
+        )
 
     async def SetLanguage(  # noqa: N802
         self, request: payments_pb2.SetLanguageRequest, context: Any

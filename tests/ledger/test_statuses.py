@@ -249,6 +249,9 @@ COMMANDS: dict[CommandStatus, raft_pb2.Command] = {
     C.DOCUMENT_BREAKS_ITS_RULES: document(kind="tiers", key="tiers"),
     C.TIER_UNKNOWN: account(tier=8),
     C.TIER_HAS_ANOTHER_CURRENCY: account(ledger=USD, tier=1),
+    C.SIM_SWAP_TIME_MALFORMED: command(
+        700, set_sim_swap_time=raft_pb2.SetSimSwapTime(account_number=ONE, swapped_s=-1)
+    ),
     C.LANGUAGE_MALFORMED: command(700, set_language=raft_pb2.SetLanguage(account_number=ONE, language="EN")),
 }
 

@@ -70,7 +70,7 @@ class Books:
         checked: Any = RoleChecks(self.server)
         feed_pb2_grpc.add_FeedServiceServicer_to_server(self.feed, checked)
         payments_pb2_grpc.add_PaymentsServiceServicer_to_server(
-            PaymentsServicer(self.book, self.desk, barrier, guard, admission), checked
+            PaymentsServicer(self.book, self.desk, barrier, guard, admission, PIN_KEY), checked
         )
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
             LedgerServicer(node.store, admission, barrier, guard, PIN_KEY), checked

@@ -41,6 +41,16 @@ def test_a_reset_pin_cools_down() -> None:
     assert decide(rules, **(fresh | first_pin)) == (ALLOW, None)
 
 
+def test_nothing_large_goes_out_for_a_day_after_a_sim_swap() -> None:
+    rules, swapped = FraudRules(), {"sim_swapped_ns": NOW - 23 * HOUR_NS}
+    assert decide(rules, amount_minor=100_000, **swapped) == (REFUSE, Rule.SIM_COOL_DOWN)
+    assert decide(rules, amount_minor=99_999, **swapped) == (ALLOW, None)
+    assert decide(rules, amount_minor=100_000, listed=(entry(Rule.ALLOW_LIST),), **swapped)[0] is REFUSE
+    assert decide(rules, amount_minor=100_000, sim_swapped_ns=NOW - 24 * HOUR_NS) == (ALLOW, None)
+    assert decide(FraudRules(sim_cool_down_h=72), amount_minor=100_000, sim_swapped_ns=NOW - 71 * HOUR_NS)[0] is REFUSE
+    assert rules.least_minor == 100_000
+
+
 def test_a_cap_holds() -> None:
     rules = FraudRules(cap_minor=200_000)
     assert decide(rules, amount_minor=200_000) == (HOLD, Rule.CAP)

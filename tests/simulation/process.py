@@ -129,7 +129,7 @@ class Process:
         )  # fmt: skip
         self._servicers = (
             LedgerServicer(self.store, admission, barrier, guard, PIN_KEY, time_ns),
-            PaymentsServicer(book, desk, barrier, guard, admission),
+            PaymentsServicer(book, desk, barrier, guard, admission, PIN_KEY),
         )
         expiry = Expiry(WatchedConsensus(self, self.engine, "expire"), lambda: self.store.next_expiry_ns, time_ns)
         self.loop.create_task(expiry.run())

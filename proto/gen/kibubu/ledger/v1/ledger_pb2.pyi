@@ -67,6 +67,7 @@ class Account(_message.Message):
     PIN_IS_SET_FIELD_NUMBER: _builtins.int
     LAST_POSITION_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    SIM_SWAP_TIME_NS_FIELD_NUMBER: _builtins.int
     account_number: _builtins.int
     ledger: _builtins.int
     """currency, ISO 4217 number"""
@@ -86,6 +87,8 @@ class Account(_message.Message):
     pin_is_set: _builtins.bool
     last_position: _builtins.int
     """of its newest transfer, 0 = none: the version of what is shown here"""
+    sim_swap_time_ns: _builtins.int
+    """0 = not that we know"""
     @_builtins.property
     def handles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Handle]: ...
     @_builtins.property
@@ -112,10 +115,11 @@ class Account(_message.Message):
         pin_is_set: _builtins.bool = ...,
         last_position: _builtins.int = ...,
         usage: Global___Usage | None = ...,
+        sim_swap_time_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "available_minor", b"available_minor", "balance_minor", b"balance_minor", "create_time_ns", b"create_time_ns", "credits_pending_minor", b"credits_pending_minor", "credits_posted_minor", b"credits_posted_minor", "debits_pending_minor", b"debits_pending_minor", "debits_posted_minor", b"debits_posted_minor", "flags", b"flags", "handles", b"handles", "kind", b"kind", "last_position", b"last_position", "ledger", b"ledger", "name", b"name", "overdraft_limit_minor", b"overdraft_limit_minor", "pin_is_set", b"pin_is_set", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "available_minor", b"available_minor", "balance_minor", b"balance_minor", "create_time_ns", b"create_time_ns", "credits_pending_minor", b"credits_pending_minor", "credits_posted_minor", b"credits_posted_minor", "debits_pending_minor", b"debits_pending_minor", "debits_posted_minor", b"debits_posted_minor", "flags", b"flags", "handles", b"handles", "kind", b"kind", "last_position", b"last_position", "ledger", b"ledger", "name", b"name", "overdraft_limit_minor", b"overdraft_limit_minor", "pin_is_set", b"pin_is_set", "sim_swap_time_ns", b"sim_swap_time_ns", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -292,6 +296,9 @@ class AccountUpdate(_message.Message):
     SET_PIN_FIELD_NUMBER: _builtins.int
     SET_NAME_FIELD_NUMBER: _builtins.int
     SET_TIER_FIELD_NUMBER: _builtins.int
+    RESET_PIN_FIELD_NUMBER: _builtins.int
+    SET_SIM_SWAP_TIME_NS_FIELD_NUMBER: _builtins.int
+    BLOCK_FIELD_NUMBER: _builtins.int
     request_id: _builtins.bytes
     account_number: _builtins.int
     set_flags: _builtins.int
@@ -300,6 +307,12 @@ class AccountUpdate(_message.Message):
     set_pin: _builtins.str
     set_name: _builtins.str
     set_tier: _builtins.int
+    reset_pin: _builtins.str
+    """a temporary PIN, which its owner must change at its first use; unlocks the account"""
+    set_sim_swap_time_ns: _builtins.int
+    """when the number's SIM was changed; 0 = it was not"""
+    block: _builtins.bool
+    """true: as its owner could, with the PIN, from any phone"""
     @_builtins.property
     def add_handle(self) -> Global___Handle: ...
     def __init__(
@@ -313,12 +326,15 @@ class AccountUpdate(_message.Message):
         set_pin: _builtins.str = ...,
         set_name: _builtins.str = ...,
         set_tier: _builtins.int = ...,
+        reset_pin: _builtins.str = ...,
+        set_sim_swap_time_ns: _builtins.int = ...,
+        block: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_handle", b"add_handle", "change", b"change", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit_minor", b"set_overdraft_limit_minor", "set_pin", b"set_pin", "set_tier", b"set_tier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_handle", b"add_handle", "block", b"block", "change", b"change", "reset_pin", b"reset_pin", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit_minor", b"set_overdraft_limit_minor", "set_pin", b"set_pin", "set_sim_swap_time_ns", b"set_sim_swap_time_ns", "set_tier", b"set_tier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "add_handle", b"add_handle", "change", b"change", "request_id", b"request_id", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit_minor", b"set_overdraft_limit_minor", "set_pin", b"set_pin", "set_tier", b"set_tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "add_handle", b"add_handle", "block", b"block", "change", b"change", "request_id", b"request_id", "reset_pin", b"reset_pin", "set_flags", b"set_flags", "set_name", b"set_name", "set_overdraft_limit_minor", b"set_overdraft_limit_minor", "set_pin", b"set_pin", "set_sim_swap_time_ns", b"set_sim_swap_time_ns", "set_tier", b"set_tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["add_handle", "set_flags", "set_overdraft_limit_minor", "set_pin", "set_name", "set_tier"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["add_handle", "set_flags", "set_overdraft_limit_minor", "set_pin", "set_name", "set_tier", "reset_pin", "set_sim_swap_time_ns", "block"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 

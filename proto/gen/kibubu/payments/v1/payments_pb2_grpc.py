@@ -65,6 +65,16 @@ class PaymentsServiceStub:
                 request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.CheckBalanceRequest.SerializeToString,
                 response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.CheckBalanceResponse.FromString,
                 _registered_method=True)
+        self.ChangePin = channel.unary_unary(
+                '/kibubu.payments.v1.PaymentsService/ChangePin',
+                request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.ChangePinRequest.SerializeToString,
+                response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.OwnAccountResponse.FromString,
+                _registered_method=True)
+        self.BlockAccount = channel.unary_unary(
+                '/kibubu.payments.v1.PaymentsService/BlockAccount',
+                request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.BlockAccountRequest.SerializeToString,
+                response_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.OwnAccountResponse.FromString,
+                _registered_method=True)
         self.SetLanguage = channel.unary_unary(
                 '/kibubu.payments.v1.PaymentsService/SetLanguage',
                 request_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.SetLanguageRequest.SerializeToString,
@@ -127,6 +137,20 @@ class PaymentsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangePin(self, request, context):
+        """A new PIN for the old one, which may be a temporary one; wrong tries count.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BlockAccount(self, request, context):
+        """Of one's own account, from whatever phone: nothing goes out any more until an operator resets the PIN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetLanguage(self, request, context):
         """In which language a customer is spoken to, on the phone's screen and by SMS.
         """
@@ -179,6 +203,16 @@ def add_PaymentsServiceServicer_to_server(servicer, server):
                     servicer.CheckBalance,
                     request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.CheckBalanceRequest.FromString,
                     response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.CheckBalanceResponse.SerializeToString,
+            ),
+            'ChangePin': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePin,
+                    request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.ChangePinRequest.FromString,
+                    response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.OwnAccountResponse.SerializeToString,
+            ),
+            'BlockAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.BlockAccount,
+                    request_deserializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.BlockAccountRequest.FromString,
+                    response_serializer=kibubu_dot_payments_dot_v1_dot_payments__pb2.OwnAccountResponse.SerializeToString,
             ),
             'SetLanguage': grpc.unary_unary_rpc_method_handler(
                     servicer.SetLanguage,
@@ -359,6 +393,60 @@ class PaymentsService:
             '/kibubu.payments.v1.PaymentsService/CheckBalance',
             kibubu_dot_payments_dot_v1_dot_payments__pb2.CheckBalanceRequest.SerializeToString,
             kibubu_dot_payments_dot_v1_dot_payments__pb2.CheckBalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.payments.v1.PaymentsService/ChangePin',
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.ChangePinRequest.SerializeToString,
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.OwnAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BlockAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.payments.v1.PaymentsService/BlockAccount',
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.BlockAccountRequest.SerializeToString,
+            kibubu_dot_payments_dot_v1_dot_payments__pb2.OwnAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

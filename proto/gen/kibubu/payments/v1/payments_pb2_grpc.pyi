@@ -44,6 +44,10 @@ class PaymentsServiceStub:
     """The outcome of a payment id: what to ask after an unknown outcome."""
     CheckBalance: _grpc.UnaryUnaryMultiCallable[_payments_pb2.CheckBalanceRequest, _payments_pb2.CheckBalanceResponse]
     """Needs the PIN; wrong tries count."""
+    ChangePin: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ChangePinRequest, _payments_pb2.OwnAccountResponse]
+    """A new PIN for the old one, which may be a temporary one; wrong tries count."""
+    BlockAccount: _grpc.UnaryUnaryMultiCallable[_payments_pb2.BlockAccountRequest, _payments_pb2.OwnAccountResponse]
+    """Of one's own account, from whatever phone: nothing goes out any more until an operator resets the PIN."""
     SetLanguage: _grpc.UnaryUnaryMultiCallable[_payments_pb2.SetLanguageRequest, _payments_pb2.SetLanguageResponse]
     """In which language a customer is spoken to, on the phone's screen and by SMS."""
     GetLanguage: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetLanguageRequest, _payments_pb2.GetLanguageResponse]
@@ -66,6 +70,10 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     """The outcome of a payment id: what to ask after an unknown outcome."""
     CheckBalance: _aio.UnaryUnaryMultiCallable[_payments_pb2.CheckBalanceRequest, _payments_pb2.CheckBalanceResponse]  # type: ignore[assignment]
     """Needs the PIN; wrong tries count."""
+    ChangePin: _aio.UnaryUnaryMultiCallable[_payments_pb2.ChangePinRequest, _payments_pb2.OwnAccountResponse]  # type: ignore[assignment]
+    """A new PIN for the old one, which may be a temporary one; wrong tries count."""
+    BlockAccount: _aio.UnaryUnaryMultiCallable[_payments_pb2.BlockAccountRequest, _payments_pb2.OwnAccountResponse]  # type: ignore[assignment]
+    """Of one's own account, from whatever phone: nothing goes out any more until an operator resets the PIN."""
     SetLanguage: _aio.UnaryUnaryMultiCallable[_payments_pb2.SetLanguageRequest, _payments_pb2.SetLanguageResponse]  # type: ignore[assignment]
     """In which language a customer is spoken to, on the phone's screen and by SMS."""
     GetLanguage: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetLanguageRequest, _payments_pb2.GetLanguageResponse]  # type: ignore[assignment]
@@ -121,6 +129,22 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payments_pb2.CheckBalanceResponse, _abc.Awaitable[_payments_pb2.CheckBalanceResponse]]:
         """Needs the PIN; wrong tries count."""
+
+    @_abc_1.abstractmethod
+    def ChangePin(
+        self,
+        request: _payments_pb2.ChangePinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.OwnAccountResponse, _abc.Awaitable[_payments_pb2.OwnAccountResponse]]:
+        """A new PIN for the old one, which may be a temporary one; wrong tries count."""
+
+    @_abc_1.abstractmethod
+    def BlockAccount(
+        self,
+        request: _payments_pb2.BlockAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.OwnAccountResponse, _abc.Awaitable[_payments_pb2.OwnAccountResponse]]:
+        """Of one's own account, from whatever phone: nothing goes out any more until an operator resets the PIN."""
 
     @_abc_1.abstractmethod
     def SetLanguage(

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kibubu/raft/v1/raft.proto\x12\x0ekibubu.raft.v1\"\x1a\n\tLinkFrame\x12\r\n\x05\x66rame\x18\x01 \x01(\x0c\"5\n\x08\x43ommands\x12)\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x17.kibubu.raft.v1.Command\"\xf7\x04\n\x07\x43ommand\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\x12\x37\n\x0e\x63reate_account\x18\x02 \x01(\x0b\x32\x1d.kibubu.raft.v1.CreateAccountH\x00\x12/\n\nadd_handle\x18\x03 \x01(\x0b\x32\x19.kibubu.raft.v1.AddHandleH\x00\x12-\n\tset_flags\x18\x04 \x01(\x0b\x32\x18.kibubu.raft.v1.SetFlagsH\x00\x12@\n\x13set_overdraft_limit\x18\x05 \x01(\x0b\x32!.kibubu.raft.v1.SetOverdraftLimitH\x00\x12:\n\x10set_pin_verifier\x18\x06 \x01(\x0b\x32\x1e.kibubu.raft.v1.SetPinVerifierH\x00\x12+\n\x08set_name\x18\x07 \x01(\x0b\x32\x17.kibubu.raft.v1.SetNameH\x00\x12\x33\n\x0cput_document\x18\x08 \x01(\x0b\x32\x1b.kibubu.raft.v1.PutDocumentH\x00\x12+\n\x08set_tier\x18\t \x01(\x0b\x32\x17.kibubu.raft.v1.SetTierH\x00\x12<\n\x11note_wrong_secret\x18\x14 \x01(\x0b\x32\x1f.kibubu.raft.v1.NoteWrongSecretH\x00\x12\x35\n\rnote_declined\x18\x15 \x01(\x0b\x32\x1c.kibubu.raft.v1.NoteDeclinedH\x00\x12\x33\n\x0cset_language\x18\x1e \x01(\x0b\x32\x1b.kibubu.raft.v1.SetLanguageH\x00\x42\x08\n\x06\x61\x63tion\"+\n\rAccountHandle\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xbd\x01\n\rCreateAccount\x12\x0e\n\x06ledger\x18\x01 \x01(\r\x12\x0c\n\x04kind\x18\x02 \x01(\r\x12\r\n\x05\x66lags\x18\x03 \x01(\r\x12\x1d\n\x15overdraft_limit_minor\x18\x04 \x01(\x03\x12\x0c\n\x04name\x18\x05 \x01(\t\x12.\n\x07handles\x18\x06 \x03(\x0b\x32\x1d.kibubu.raft.v1.AccountHandle\x12\x14\n\x0cpin_verifier\x18\x07 \x01(\x0c\x12\x0c\n\x04tier\x18\x08 \x01(\r\"R\n\tAddHandle\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12-\n\x06handle\x18\x02 \x01(\x0b\x32\x1d.kibubu.raft.v1.AccountHandle\"1\n\x08SetFlags\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\r\n\x05\x66lags\x18\x02 \x01(\r\"J\n\x11SetOverdraftLimit\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x1d\n\x15overdraft_limit_minor\x18\x02 \x01(\x03\">\n\x0eSetPinVerifier\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x14\n\x0cpin_verifier\x18\x02 \x01(\x0c\"/\n\x07SetTier\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x0c\n\x04tier\x18\x02 \x01(\r\"/\n\x07SetName\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\"z\n\x0bPutDocument\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x1d\n\x10replaces_version\x18\x05 \x01(\rH\x00\x88\x01\x01\x42\x13\n\x11_replaces_version\"7\n\x0bSetLanguage\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x10\n\x08language\x18\x02 \x01(\t\"5\n\x0fNoteWrongSecret\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\r\"&\n\x0cNoteDeclined\x12\x16\n\x0epay_request_id\x18\x01 \x01(\x0c\x32O\n\x0bRaftService\x12@\n\x04Link\x12\x19.kibubu.raft.v1.LinkFrame\x1a\x19.kibubu.raft.v1.LinkFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kibubu/raft/v1/raft.proto\x12\x0ekibubu.raft.v1\"\x1a\n\tLinkFrame\x12\r\n\x05\x66rame\x18\x01 \x01(\x0c\"5\n\x08\x43ommands\x12)\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x17.kibubu.raft.v1.Command\"\xeb\x05\n\x07\x43ommand\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\x12\x37\n\x0e\x63reate_account\x18\x02 \x01(\x0b\x32\x1d.kibubu.raft.v1.CreateAccountH\x00\x12/\n\nadd_handle\x18\x03 \x01(\x0b\x32\x19.kibubu.raft.v1.AddHandleH\x00\x12-\n\tset_flags\x18\x04 \x01(\x0b\x32\x18.kibubu.raft.v1.SetFlagsH\x00\x12@\n\x13set_overdraft_limit\x18\x05 \x01(\x0b\x32!.kibubu.raft.v1.SetOverdraftLimitH\x00\x12:\n\x10set_pin_verifier\x18\x06 \x01(\x0b\x32\x1e.kibubu.raft.v1.SetPinVerifierH\x00\x12+\n\x08set_name\x18\x07 \x01(\x0b\x32\x17.kibubu.raft.v1.SetNameH\x00\x12\x33\n\x0cput_document\x18\x08 \x01(\x0b\x32\x1b.kibubu.raft.v1.PutDocumentH\x00\x12+\n\x08set_tier\x18\t \x01(\x0b\x32\x17.kibubu.raft.v1.SetTierH\x00\x12;\n\x11set_sim_swap_time\x18\n \x01(\x0b\x32\x1e.kibubu.raft.v1.SetSimSwapTimeH\x00\x12\x35\n\rblock_account\x18\x0b \x01(\x0b\x32\x1c.kibubu.raft.v1.BlockAccountH\x00\x12<\n\x11note_wrong_secret\x18\x14 \x01(\x0b\x32\x1f.kibubu.raft.v1.NoteWrongSecretH\x00\x12\x35\n\rnote_declined\x18\x15 \x01(\x0b\x32\x1c.kibubu.raft.v1.NoteDeclinedH\x00\x12\x33\n\x0cset_language\x18\x1e \x01(\x0b\x32\x1b.kibubu.raft.v1.SetLanguageH\x00\x42\x08\n\x06\x61\x63tion\"+\n\rAccountHandle\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xbd\x01\n\rCreateAccount\x12\x0e\n\x06ledger\x18\x01 \x01(\r\x12\x0c\n\x04kind\x18\x02 \x01(\r\x12\r\n\x05\x66lags\x18\x03 \x01(\r\x12\x1d\n\x15overdraft_limit_minor\x18\x04 \x01(\x03\x12\x0c\n\x04name\x18\x05 \x01(\t\x12.\n\x07handles\x18\x06 \x03(\x0b\x32\x1d.kibubu.raft.v1.AccountHandle\x12\x14\n\x0cpin_verifier\x18\x07 \x01(\x0c\x12\x0c\n\x04tier\x18\x08 \x01(\r\"R\n\tAddHandle\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12-\n\x06handle\x18\x02 \x01(\x0b\x32\x1d.kibubu.raft.v1.AccountHandle\"1\n\x08SetFlags\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\r\n\x05\x66lags\x18\x02 \x01(\r\"J\n\x11SetOverdraftLimit\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x1d\n\x15overdraft_limit_minor\x18\x02 \x01(\x03\"Q\n\x0eSetPinVerifier\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x14\n\x0cpin_verifier\x18\x02 \x01(\x0c\x12\x11\n\ttemporary\x18\x03 \x01(\x08\";\n\x0eSetSimSwapTime\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x11\n\tswapped_s\x18\x02 \x01(\x03\"&\n\x0c\x42lockAccount\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\"/\n\x07SetTier\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x0c\n\x04tier\x18\x02 \x01(\r\"/\n\x07SetName\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\"z\n\x0bPutDocument\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x1d\n\x10replaces_version\x18\x05 \x01(\rH\x00\x88\x01\x01\x42\x13\n\x11_replaces_version\"7\n\x0bSetLanguage\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x10\n\x08language\x18\x02 \x01(\t\"5\n\x0fNoteWrongSecret\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\r\"&\n\x0cNoteDeclined\x12\x16\n\x0epay_request_id\x18\x01 \x01(\x0c\x32O\n\x0bRaftService\x12@\n\x04Link\x12\x19.kibubu.raft.v1.LinkFrame\x1a\x19.kibubu.raft.v1.LinkFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,31 +36,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMANDS']._serialized_start=73
   _globals['_COMMANDS']._serialized_end=126
   _globals['_COMMAND']._serialized_start=129
-  _globals['_COMMAND']._serialized_end=760
-  _globals['_ACCOUNTHANDLE']._serialized_start=762
-  _globals['_ACCOUNTHANDLE']._serialized_end=805
-  _globals['_CREATEACCOUNT']._serialized_start=808
-  _globals['_CREATEACCOUNT']._serialized_end=997
-  _globals['_ADDHANDLE']._serialized_start=999
-  _globals['_ADDHANDLE']._serialized_end=1081
-  _globals['_SETFLAGS']._serialized_start=1083
-  _globals['_SETFLAGS']._serialized_end=1132
-  _globals['_SETOVERDRAFTLIMIT']._serialized_start=1134
-  _globals['_SETOVERDRAFTLIMIT']._serialized_end=1208
-  _globals['_SETPINVERIFIER']._serialized_start=1210
-  _globals['_SETPINVERIFIER']._serialized_end=1272
-  _globals['_SETTIER']._serialized_start=1274
-  _globals['_SETTIER']._serialized_end=1321
-  _globals['_SETNAME']._serialized_start=1323
-  _globals['_SETNAME']._serialized_end=1370
-  _globals['_PUTDOCUMENT']._serialized_start=1372
-  _globals['_PUTDOCUMENT']._serialized_end=1494
-  _globals['_SETLANGUAGE']._serialized_start=1496
-  _globals['_SETLANGUAGE']._serialized_end=1551
-  _globals['_NOTEWRONGSECRET']._serialized_start=1553
-  _globals['_NOTEWRONGSECRET']._serialized_end=1606
-  _globals['_NOTEDECLINED']._serialized_start=1608
-  _globals['_NOTEDECLINED']._serialized_end=1646
-  _globals['_RAFTSERVICE']._serialized_start=1648
-  _globals['_RAFTSERVICE']._serialized_end=1727
+  _globals['_COMMAND']._serialized_end=876
+  _globals['_ACCOUNTHANDLE']._serialized_start=878
+  _globals['_ACCOUNTHANDLE']._serialized_end=921
+  _globals['_CREATEACCOUNT']._serialized_start=924
+  _globals['_CREATEACCOUNT']._serialized_end=1113
+  _globals['_ADDHANDLE']._serialized_start=1115
+  _globals['_ADDHANDLE']._serialized_end=1197
+  _globals['_SETFLAGS']._serialized_start=1199
+  _globals['_SETFLAGS']._serialized_end=1248
+  _globals['_SETOVERDRAFTLIMIT']._serialized_start=1250
+  _globals['_SETOVERDRAFTLIMIT']._serialized_end=1324
+  _globals['_SETPINVERIFIER']._serialized_start=1326
+  _globals['_SETPINVERIFIER']._serialized_end=1407
+  _globals['_SETSIMSWAPTIME']._serialized_start=1409
+  _globals['_SETSIMSWAPTIME']._serialized_end=1468
+  _globals['_BLOCKACCOUNT']._serialized_start=1470
+  _globals['_BLOCKACCOUNT']._serialized_end=1508
+  _globals['_SETTIER']._serialized_start=1510
+  _globals['_SETTIER']._serialized_end=1557
+  _globals['_SETNAME']._serialized_start=1559
+  _globals['_SETNAME']._serialized_end=1606
+  _globals['_PUTDOCUMENT']._serialized_start=1608
+  _globals['_PUTDOCUMENT']._serialized_end=1730
+  _globals['_SETLANGUAGE']._serialized_start=1732
+  _globals['_SETLANGUAGE']._serialized_end=1787
+  _globals['_NOTEWRONGSECRET']._serialized_start=1789
+  _globals['_NOTEWRONGSECRET']._serialized_end=1842
+  _globals['_NOTEDECLINED']._serialized_start=1844
+  _globals['_NOTEDECLINED']._serialized_end=1882
+  _globals['_RAFTSERVICE']._serialized_start=1884
+  _globals['_RAFTSERVICE']._serialized_end=1963
 # @@protoc_insertion_point(module_scope)

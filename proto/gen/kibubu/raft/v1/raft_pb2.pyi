@@ -72,6 +72,8 @@ class Command(_message.Message):
     SET_NAME_FIELD_NUMBER: _builtins.int
     PUT_DOCUMENT_FIELD_NUMBER: _builtins.int
     SET_TIER_FIELD_NUMBER: _builtins.int
+    SET_SIM_SWAP_TIME_FIELD_NUMBER: _builtins.int
+    BLOCK_ACCOUNT_FIELD_NUMBER: _builtins.int
     NOTE_WRONG_SECRET_FIELD_NUMBER: _builtins.int
     NOTE_DECLINED_FIELD_NUMBER: _builtins.int
     SET_LANGUAGE_FIELD_NUMBER: _builtins.int
@@ -94,6 +96,10 @@ class Command(_message.Message):
     @_builtins.property
     def set_tier(self) -> Global___SetTier: ...
     @_builtins.property
+    def set_sim_swap_time(self) -> Global___SetSimSwapTime: ...
+    @_builtins.property
+    def block_account(self) -> Global___BlockAccount: ...
+    @_builtins.property
     def note_wrong_secret(self) -> Global___NoteWrongSecret: ...
     @_builtins.property
     def note_declined(self) -> Global___NoteDeclined: ...
@@ -111,15 +117,17 @@ class Command(_message.Message):
         set_name: Global___SetName | None = ...,
         put_document: Global___PutDocument | None = ...,
         set_tier: Global___SetTier | None = ...,
+        set_sim_swap_time: Global___SetSimSwapTime | None = ...,
+        block_account: Global___BlockAccount | None = ...,
         note_wrong_secret: Global___NoteWrongSecret | None = ...,
         note_declined: Global___NoteDeclined | None = ...,
         set_language: Global___SetLanguage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "note_declined", b"note_declined", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier", "set_tier", b"set_tier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "block_account", b"block_account", "create_account", b"create_account", "note_declined", b"note_declined", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier", "set_sim_swap_time", b"set_sim_swap_time", "set_tier", b"set_tier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "create_account", b"create_account", "note_declined", b"note_declined", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "request_id", b"request_id", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier", "set_tier", b"set_tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_handle", b"add_handle", "block_account", b"block_account", "create_account", b"create_account", "note_declined", b"note_declined", "note_wrong_secret", b"note_wrong_secret", "put_document", b"put_document", "request_id", b"request_id", "set_flags", b"set_flags", "set_language", b"set_language", "set_name", b"set_name", "set_overdraft_limit", b"set_overdraft_limit", "set_pin_verifier", b"set_pin_verifier", "set_sim_swap_time", b"set_sim_swap_time", "set_tier", b"set_tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["create_account", "add_handle", "set_flags", "set_overdraft_limit", "set_pin_verifier", "set_name", "put_document", "set_tier", "note_wrong_secret", "note_declined", "set_language"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["create_account", "add_handle", "set_flags", "set_overdraft_limit", "set_pin_verifier", "set_name", "put_document", "set_tier", "set_sim_swap_time", "block_account", "note_wrong_secret", "note_declined", "set_language"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -263,21 +271,69 @@ class SetPinVerifier(_message.Message):
 
     ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
     PIN_VERIFIER_FIELD_NUMBER: _builtins.int
+    TEMPORARY_FIELD_NUMBER: _builtins.int
     account_number: _builtins.int
     pin_verifier: _builtins.bytes
+    temporary: _builtins.bool
+    """must be changed before it is good for anything else"""
     def __init__(
         self,
         *,
         account_number: _builtins.int = ...,
         pin_verifier: _builtins.bytes = ...,
+        temporary: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "pin_verifier", b"pin_verifier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "pin_verifier", b"pin_verifier", "temporary", b"temporary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetPinVerifier: _TypeAlias = SetPinVerifier  # noqa: Y015
+
+@_typing.final
+class SetSimSwapTime(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    SWAPPED_S_FIELD_NUMBER: _builtins.int
+    account_number: _builtins.int
+    swapped_s: _builtins.int
+    """Unix time; 0 = it was none"""
+    def __init__(
+        self,
+        *,
+        account_number: _builtins.int = ...,
+        swapped_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "swapped_s", b"swapped_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetSimSwapTime: _TypeAlias = SetSimSwapTime  # noqa: Y015
+
+@_typing.final
+class BlockAccount(_message.Message):
+    """Its PIN is good for nothing until an operator resets it; money still comes in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    account_number: _builtins.int
+    def __init__(
+        self,
+        *,
+        account_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockAccount: _TypeAlias = BlockAccount  # noqa: Y015
 
 @_typing.final
 class SetTier(_message.Message):
