@@ -184,8 +184,13 @@ class Client:
         """A merchant asks a customer, who pays with PAYMENT_KIND_PAY_REQUEST; the same id again is the same request."""
         return await self._pay_request("RequestPayment", request)
 
-    async def decline_pay_request(self, pay_request_id: bytes, msisdn: str) -> payments_pb2.RequestPaymentResponse:
-        request = payments_pb2.DeclinePayRequestRequest(pay_request_id=pay_request_id, payer_msisdn=msisdn)
+    async def decline_pay_request(
+        self, pay_request_id: bytes, msisdn: str, *, number: int = 0, currency: str = ""
+    ) -> payments_pb2.RequestPaymentResponse:
+        """Either by its id, or by the customer's number of it and the currency."""
+        request = payments_pb2.DeclinePayRequestRequest(
+            pay_request_id=pay_request_id, payer_msisdn=msisdn, number=number, currency=currency
+        )
         return await self._pay_request("DeclinePayRequest", request)
 
     async def pay_request(self, pay_request_id: bytes) -> payments_pb2.RequestPaymentResponse:

@@ -7,7 +7,21 @@ import hashlib
 from kibubu.payments.v1 import payments_pb2
 
 from kibubu_client import Client, InvalidRequestError, NotAppliedError, UnknownOutcomeError
-from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Order, Recent
+from ussd_edge.menu.asks import (
+    NOT_APPLIED,
+    UNKNOWN,
+    Answer,
+    Ask,
+    AskBalance,
+    AskForPayment,
+    AskPay,
+    AskQuote,
+    AskRefuse,
+    AskWaiting,
+    Order,
+    Recent,
+    Waiting,
+)
 
 
 def step_id(gateway: str, session_id: str, msisdn: str, step: int, what: str) -> bytes:
@@ -32,9 +46,11 @@ class LedgerAnswers:
                 return await self._quote(ask)
             if isinstance(ask, AskPay):
                 return await self._pay(ask)
-            return await self._balance(ask)
+            if isinstance(ask, AskBalance):
+                return await self._balance(ask)
+            return await self._request(ask)
         except UnknownOutcomeError:
-            return Answer(NOT_APPLIED if isinstance(ask, AskQuote) else UNKNOWN)
+            return Answer(NOT_APPLIED if isinstance(ask, AskQuote | AskWaiting) else UNKNOWN)
         except (NotAppliedError, InvalidRequestError):
             return Answer(NOT_APPLIED)
 
@@ -48,6 +64,7 @@ class LedgerAnswers:
             currency=self._currency,
             reference=order.reference,
             original_receipt=order.original,
+            pay_request_number=order.request,
         )
 
     async def _quote(self, ask: AskQuote) -> Answer:
@@ -56,7 +73,7 @@ class LedgerAnswers:
 
     async def _pay(self, ask: AskPay) -> Answer:
         order = ask.order
-        payee = order.payee or order.original
+        payee = order.payee or order.original or (f"request {order.request}" if order.request else "")
         what = "\x1f".join((str(int(order.kind)), payee, str(order.amount_minor), order.reference))
         payment_id = step_id(self._gateway, self._session_id, self._msisdn, ask.step, what)
         payment = self._payment(order, payment_id)
@@ -89,3 +106,25 @@ class LedgerAnswers:
             tries_left=found.pin_tries_left,
             recent=tuple(Recent(one.timestamp_ns, one.amount_minor, one.other_name) for one in found.recent),
         )
+
+    async def _request(self, ask: AskWaiting | AskRefuse | AskForPayment) -> Answer:
+        if isinstance(ask, AskWaiting):
+            found = await self._client.waiting(self._msisdn, self._currency)
+            newest_first = reversed(found.requests)
+            waiting = tuple(Waiting(one.number, one.merchant_name, one.amount_minor) for one in newest_first)
+            return Answer("ok", waiting=waiting)
+        if isinstance(ask, AskRefuse):
+            refused = await self._client.decline_pay_request(
+                b"", self._msisdn, number=ask.request, currency=self._currency
+            )
+            return Answer(refused.status_name)
+        what = f"ask {ask.payer} {ask.amount_minor}"
+        request = payments_pb2.RequestPaymentRequest(
+            pay_request_id=step_id(self._gateway, self._session_id, self._msisdn, ask.step, what),
+            merchant_msisdn=self._msisdn,
+            payer_msisdn=ask.payer,
+            amount_minor=ask.amount_minor,
+            currency=self._currency,
+        )
+        status = (await self._client.request_payment(request)).status_name
+        return Answer("payer_is_no_merchant" if status == "payee_not_found" else status)

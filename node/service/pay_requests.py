@@ -27,6 +27,7 @@ REQUEST, OPEN = "pay-request", "pay-requests-open"  # kinds of documents
 AUTHOR = "payments"
 OPEN_REQUESTS_MAX = 10  # of one customer
 EXPIRE_S_MIN, EXPIRE_S_MAX, EXPIRE_S_DEFAULT = 60, 7 * 24 * 3_600, 24 * 3_600
+_MERCHANT_KEYS = ("till", "paybill")
 _State = payments_pb2.PayRequestState
 
 
@@ -54,12 +55,13 @@ class PayRequests:
         customer = normalised(asked.payer_msisdn)
         if not self._parties.account(ledger, "msisdn", customer):
             return PaymentStatus.PAYER_NOT_FOUND
-        if not self._parties.by_keys(ledger, ("till", "paybill"), asked.merchant):
+        merchant = asked.merchant or self._merchant_of(ledger, asked.merchant_msisdn)
+        if not self._parties.by_keys(ledger, _MERCHANT_KEYS, merchant):
             return PaymentStatus.PAYEE_NOT_FOUND
         now_ns = self._time_ns()
         return payments_pb2.PayRequest(
             pay_request_id=asked.pay_request_id,
-            merchant=asked.merchant,
+            merchant=merchant,
             payer_msisdn=customer,
             amount_minor=asked.amount_minor,
             currency=asked.currency,
@@ -67,6 +69,19 @@ class PayRequests:
             ask_time_ns=now_ns,
             expire_time_ns=now_ns + (asked.expire_s or EXPIRE_S_DEFAULT) * 1_000_000_000,
         )
+
+    def _merchant_of(self, ledger: int, msisdn: str) -> str:
+        """The till or paybill number of a merchant's phone, "" = it is none's."""
+        account = self._parties.account(ledger, "msisdn", normalised(msisdn))
+        return self._parties.handle_of(account, *_MERCHANT_KEYS)
+
+    def numbered(self, account: int, number: int) -> bytes:
+        """The id of a customer's request by its number, "" = there is none: each list ends with the one that it is
+        for, and lists are kept for ever."""
+        found = self._store.document_versions(OPEN, str(account), number + 1, 1) if number else []
+        if not found or found[0].version != number:
+            return b""
+        return payments_pb2.OpenPayRequests.FromString(found[0].body).pay_request_ids[-1]
 
     def find(self, pay_request_id: bytes) -> payments_pb2.PayRequest | None:
         stored = self._store.document(REQUEST, pay_request_id.hex()) if len(pay_request_id) == 16 else None
@@ -91,6 +106,7 @@ class PayRequests:
         request_id = new.pay_request_id
         listed = self._listed(account)
         version = listed.version if listed is not None else 0
+        new.number = version + 1
         ids = [one.pay_request_id for one in self.open_of(account) if one.pay_request_id != request_id]
         listing = payments_pb2.OpenPayRequests(pay_request_ids=[*ids, request_id]).SerializeToString()
         asked, listed_as = derived_id(_number(request_id), "asked"), derived_id(_number(request_id), "listed", version)
@@ -119,16 +135,16 @@ class PayRequests:
     # --- paying -----------------------------------------------------------------------------------------------------
 
     def draft(self, payment_id: int, asked: payments_pb2.Payment) -> Draft | PaymentStatus:
-        request = self.find(asked.original_payment_id)
+        ledger, payer = self._tariffs.ledger_of(asked.currency), normalised(asked.payer_msisdn)
+        account = self._parties.account(ledger, "msisdn", payer)
+        request = self.find(asked.original_payment_id or self.numbered(account, asked.pay_request_number))
         if request is None:
             return PaymentStatus.REQUEST_NOT_FOUND
         if request.currency != asked.currency:
             return PaymentStatus.CURRENCY_DIFFERS
-        ledger, payer = self._tariffs.ledger_of(request.currency), normalised(asked.payer_msisdn)
-        account, merchant = self._parties.account(ledger, "msisdn", payer), request.merchant
         if not account:
             return PaymentStatus.PAYER_NOT_FOUND
-        payee = self._parties.by_keys(ledger, ("till", "paybill"), merchant)
+        payee = self._parties.by_keys(ledger, _MERCHANT_KEYS, request.merchant)
         is_biller = self._parties.kind_of(payee) == AccountKind.PAYBILL
         terms = PAY_REQUEST_OF_BILLER if is_biller else PAY_REQUEST_OF_TILL
         number = _number(request.pay_request_id)

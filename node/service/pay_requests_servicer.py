@@ -53,7 +53,7 @@ class PayRequestsServicer(payments_pb2_grpc.PayRequestsServiceServicer):
         before = self._requests.find(request.pay_request_id)
         account = self._requests.account_of(new)
         if before is not None:
-            new.ask_time_ns, new.expire_time_ns = before.ask_time_ns, before.expire_time_ns
+            new.ask_time_ns, new.expire_time_ns, new.number = before.ask_time_ns, before.expire_time_ns, before.number
             if before != new:
                 return _told(PaymentStatus.PAYMENT_ID_USED_FOR_ANOTHER_PAYMENT)
             state, is_open = self._requests.state(before), payments_pb2.PAY_REQUEST_STATE_OPEN
@@ -77,9 +77,10 @@ class PayRequestsServicer(payments_pb2_grpc.PayRequestsServiceServicer):
         self, request: payments_pb2.DeclinePayRequestRequest, context: Any
     ) -> payments_pb2.RequestPaymentResponse:
         async with self._guard.call("DeclinePayRequest", context, leader_only=True):
-            id_from_bytes(request.pay_request_id, "pay_request_id")
+            if not request.number:
+                id_from_bytes(request.pay_request_id, "pay_request_id")
             await self._barrier()
-            found = self._requests.find(request.pay_request_id)
+            found = self._declined(request)
             account = self._book.customer(found.currency, request.payer_msisdn) if found is not None else 0
             if found is None or account != self._requests.account_of(found):
                 return _told(PaymentStatus.REQUEST_NOT_FOUND)
@@ -90,6 +91,12 @@ class PayRequestsServicer(payments_pb2_grpc.PayRequestsServiceServicer):
             (outcome,) = (await self._admission.submit(commands=[self._requests.decline(found)])).commands
             state = payments_pb2.PAY_REQUEST_STATE_DECLINED
             return _told(PaymentStatus.OK, found, state=state, position=outcome.position)
+
+    def _declined(self, request: payments_pb2.DeclinePayRequestRequest) -> payments_pb2.PayRequest | None:
+        if not request.number:
+            return self._requests.find(request.pay_request_id)
+        account = self._book.customer(request.currency, request.payer_msisdn)
+        return self._requests.find(self._requests.numbered(account, request.number))
 
     async def GetPayRequest(  # noqa: N802
         self, request: payments_pb2.GetPayRequestRequest, context: Any

@@ -215,3 +215,26 @@ async def test_bad_input_names_the_field(shop: Shop, changes: dict[str, Any], co
     with pytest.raises(grpc.aio.AioRpcError, match=complaint) as caught:
         await shop.ask(1, **changes)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_phone_names_a_request_by_its_number(shop: Shop) -> None:
+    shop.node.add_handle(shop.people["till"], "msisdn", "254712000201")
+    first = await shop.ask(1, merchant="", merchant_msisdn="0712000201")
+    second = await shop.ask(2, amount_minor=1_000)
+    assert (first.request.merchant, first.request.number, second.request.number) == ("123456", 1, 2)
+    assert (await shop.ask(1, merchant="", merchant_msisdn="0712000201")).request.number == 1
+    assert [(one.number, one.amount_minor) for one in (await shop.waiting()).requests] == [(1, 40_000), (2, 1_000)]
+    by_number = {"original_payment_id": b"", "pay_request_number": 2}
+    assert shop.leader.quote(kind=PAY, payee="", amount_minor=0, **by_number).amount_minor == 1_000
+    paid = await shop.pay(3, 0, **by_number)
+    assert (paid.status_name, paid.amount_minor) == ("ok", 1_000)
+    assert (await shop.pay(3, 0, **by_number)).duplicate  # also when it is on no list any more
+    assert (await shop.pay(4, 0, **by_number)).status_name == "request_already_paid"
+    for number in (0, 3, 99):
+        nothing = {"original_payment_id": b"", "pay_request_number": number}
+        assert (await shop.pay(5, 0, **nothing)).status_name == "request_not_found"
+        assert (await shop.pay(6, 0, **(by_number | {"payer_msisdn": OTIENO}))).status_name == "request_not_found"
+    declined = payments_pb2.DeclinePayRequestRequest(payer_msisdn=WANJIKU, number=1, currency="KES")
+    assert (await shop.stub.DeclinePayRequest(declined, timeout=10)).status_name == "ok"
+    assert await shop.state(1) == payments_pb2.PAY_REQUEST_STATE_DECLINED
+    assert (await shop.ask(9, merchant="", merchant_msisdn=OTIENO)).status_name == "payee_not_found"

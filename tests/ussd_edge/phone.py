@@ -10,7 +10,21 @@ from node.payments.tariffs import load_tariffs
 from ussd_edge.catalogues import load_words
 from ussd_edge.gateways import africastalking
 from ussd_edge.gateways.seam import Phase, Showing, Step
-from ussd_edge.menu.asks import Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order, Recent, Screen
+from ussd_edge.menu.asks import (
+    Answer,
+    Ask,
+    AskBalance,
+    AskForPayment,
+    AskPay,
+    AskQuote,
+    AskRefuse,
+    AskWaiting,
+    Kind,
+    Order,
+    Recent,
+    Screen,
+    Waiting,
+)
 from ussd_edge.menu.journeys import HOME as MENU
 from ussd_edge.menu.session import converse
 from ussd_edge.menu.texts import ENGLISH, Words
@@ -46,6 +60,12 @@ class SmallLedger:
     def __call__(self, ask: Ask) -> Answer:
         if isinstance(ask, AskQuote):
             return self._quote(ask.order)
+        if isinstance(ask, AskWaiting):
+            return Answer("ok", waiting=(Waiting(7, "Mama Mboga", 40_000), Waiting(5, "Kibubu Power", 120_000)))
+        if isinstance(ask, AskRefuse):
+            return Answer("ok" if ask.request in (5, 7) else "request_not_found")
+        if isinstance(ask, AskForPayment):
+            return Answer("ok" if ask.payer == "0712000002" else "payer_not_found")
         what = "balance" if isinstance(ask, AskBalance) else repr(ask.order)
         step = f"{ask.step} {what}"
         if step not in self._known:
@@ -53,6 +73,9 @@ class SmallLedger:
         return self._known[step]
 
     def _quote(self, order: Order) -> Answer:
+        if order.request:
+            found = order.request in (5, 7)
+            return Answer("ok", "Mama Mboga", amount_minor=40_000) if found else Answer("request_not_found")
         if order.original:
             amount_minor = order.amount_minor or 50_000
             return (

@@ -23,6 +23,7 @@ class Kind(IntEnum):
     REDEEM_VOUCHER = 11
     REVERSAL = 12
     REFUND = 13
+    PAY_REQUEST = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Order:
     reference: str = ""
     original: str = ""
     secret: str = ""
+    request: int = 0  # the customer's number of a request to pay, which says all the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,28 @@ class AskBalance:
     recent: int = 0
 
 
-Ask = AskQuote | AskPay | AskBalance
+@dataclass(frozen=True, slots=True)
+class AskWaiting:
+    """Which requests to pay wait for this phone."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskRefuse:
+    """That a request to pay is refused."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskForPayment:
+    """A business asks a customer to pay; the same step is the same request."""
+
+    payer: str
+    amount_minor: int
+    step: int
+
+
+Ask = AskQuote | AskPay | AskBalance | AskWaiting | AskRefuse | AskForPayment
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +94,15 @@ class Recent:
     timestamp_ns: int
     amount_minor: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request to pay that is open."""
+
+    number: int
+    name: str
+    amount_minor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +119,7 @@ class Answer:
     recent: tuple[Recent, ...] = ()
     amount_minor: int = 0  # where the order names none: what a reversal is of
     secret: str = ""  # of a voucher
+    waiting: tuple[Waiting, ...] = ()
 
 
 UNKNOWN, NOT_APPLIED = "unknown", "not_applied"

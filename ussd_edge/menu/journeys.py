@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ussd_edge.menu import texts
-from ussd_edge.menu.asks import Kind, Order
+from ussd_edge.menu.asks import AskForPayment, AskRefuse, Kind, Order
 from ussd_edge.menu.texts import LANGUAGES, N_, Words
 
+Act = AskForPayment | AskRefuse
 STATEMENT_LINES = 5
 _AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,2}))?", re.ASCII)
 
@@ -26,12 +27,15 @@ class Field:
 @dataclass(frozen=True, slots=True)
 class Journey:
     """`order` makes what is to be paid out of the fields and the caller's own number; None = a balance check, with so
-    many of the last payments as `recent` says."""
+    many of the last payments as `recent` says. `act` is what needs no PIN, only a yes after `confirm`."""
 
     item: str
     fields: tuple[Field, ...]
-    order: Callable[[Sequence[str], str], Order] | None
+    order: Callable[[Sequence[str], str], Order] | None = None
     recent: int = 0
+    act: Callable[[Sequence[str], int], Act] | None = None
+    confirm: str = ""
+    done: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,10 @@ LANGUAGE = Field(lambda words: words.languages, _matches(rf"[1-{len(LANGUAGES)}]
 PIN = Field(_asked(texts.PIN), _matches(r"[0-9]{4}"), texts.NOT_A_PIN)
 
 
+REQUEST = Field(_asked(texts.REQUEST), _matches(r"[1-9][0-9]{0,4}"), texts.NOT_A_REQUEST)
+YES = Field(_asked(texts.YES), _matches(r"1"), texts.NOT_A_CHOICE)
+
+
 def _payee_and_amount(kind: Kind) -> Callable[[Sequence[str], str], Order]:
     return lambda given, _: Order(kind, given[0].lstrip("+"), amount_minor_of(given[1]))
 
@@ -104,6 +112,18 @@ def _own_airtime(given: Sequence[str], own_number: str) -> Order:
 
 def _reversal(given: Sequence[str], _: str) -> Order:
     return Order(Kind.REVERSAL, "", 0, original=given[0].upper())
+
+
+def _request(given: Sequence[str], _: str) -> Order:
+    return Order(Kind.PAY_REQUEST, "", 0, request=int(given[0]))
+
+
+def _refusal(given: Sequence[str], _: int) -> AskRefuse:
+    return AskRefuse(int(given[0]))
+
+
+def _asking(given: Sequence[str], step: int) -> AskForPayment:
+    return AskForPayment(given[0].lstrip("+"), amount_minor_of(given[1]), step)
 
 
 def _redemption(given: Sequence[str], _: str) -> Order:
@@ -126,8 +146,16 @@ _ACCOUNT = Menu(
     N_("My account"),
     N_("My account"),
     (
-        Journey(N_("Last payments"), (), None, recent=STATEMENT_LINES),
+        Journey(N_("Last payments"), (), recent=STATEMENT_LINES),
         Journey(N_("Return a payment"), (_RECEIPT,), _reversal),
+        Journey(N_("Pay a request"), (REQUEST,), _request),
+        Journey(
+            N_("Refuse a request"),
+            (REQUEST,),
+            act=_refusal,
+            confirm=N_("Refuse request {given[0]}?"),
+            done=N_("The request is refused. Nothing was paid."),
+        ),
     ),
 )
 _AGENT = Menu(
@@ -145,6 +173,13 @@ _BUSINESS = Menu(
     (
         Journey(N_("Pay a customer"), (_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.MERCHANT_PAYOUT)),
         Journey(N_("Refund a payment"), (_RECEIPT, _AMOUNT_FIELD), _refund),
+        Journey(
+            N_("Ask for payment"),
+            (_NUMBER, _AMOUNT_FIELD),
+            act=_asking,
+            confirm=N_("Ask {given[0]} for KES {given[1]}?"),
+            done=N_("The customer was asked to pay."),
+        ),
     ),
 )
 HOME = Menu(
@@ -155,7 +190,7 @@ HOME = Menu(
         Journey(N_("Pay till"), (_TILL, _AMOUNT_FIELD), _payee_and_amount(Kind.PAY_TILL)),
         Journey(N_("Pay bill"), (_PAYBILL, _REFERENCE, _AMOUNT_FIELD), _bill),
         _AIRTIME,
-        Journey(N_("Check balance"), (), None),
+        Journey(N_("Check balance"), ()),
         LanguageChoice(N_("Language")),
         Journey(N_("Withdraw cash"), (_AGENT_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.CASH_OUT)),
         Journey(N_("Send a voucher"), (_NUMBER, _AMOUNT_FIELD), _payee_and_amount(Kind.SEND_TO_UNREGISTERED)),
@@ -178,6 +213,12 @@ class Place:
     def recent(self) -> int:
         return self.journey.recent if self.journey is not None else 0
 
+    def act(self, step: int) -> Act | None:
+        """What a yes does; None = there is nothing to say yes to."""
+        if self.field is not YES or self.journey is None or self.journey.act is None:
+            return None
+        return self.journey.act(self.given, step)
+
     def order(self, own_number: str) -> Order | None:
         """None = nothing to pay, or not all of it is known yet."""
         if self.field is not PIN or self.journey is None or self.journey.order is None:
@@ -197,4 +238,5 @@ def place_of(accepted: Sequence[str]) -> Place:
     if isinstance(node, LanguageChoice):
         return Place(LANGUAGE)
     given = tuple(accepted[depth:])
-    return Place(node.fields[len(given)] if len(given) < len(node.fields) else PIN, node, given)
+    last = PIN if node.act is None else YES
+    return Place(node.fields[len(given)] if len(given) < len(node.fields) else last, node, given)

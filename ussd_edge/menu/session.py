@@ -17,8 +17,8 @@ from types import MappingProxyType
 
 from ussd_edge.limits import INPUT_CHARACTERS_MAX, INPUTS_MAX
 from ussd_edge.menu import texts
-from ussd_edge.menu.asks import Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Screen
-from ussd_edge.menu.journeys import LANGUAGE, PIN, place_of
+from ussd_edge.menu.asks import Answer, Ask, AskBalance, AskPay, AskQuote, AskWaiting, Kind, Screen
+from ussd_edge.menu.journeys import LANGUAGE, PIN, REQUEST, YES, place_of
 from ussd_edge.menu.paging import NEXT
 from ussd_edge.menu.texts import ENGLISH, LANGUAGES, Words
 
@@ -29,13 +29,15 @@ _SPENT = re.compile(SPENT_PIN + r"[0-9]", re.ASCII)
 
 
 def dialled_inputs(tail: Sequence[str]) -> tuple[str, ...] | None:
-    """What was dialled behind the code, up to the first thing that is refused. None when it reaches the place of the
-    PIN: the phone's list of calls would show it."""
+    """What was dialled behind the code, up to the first thing that is refused or wants a yes. None when it reaches the
+    place of the PIN: the phone's list of calls would show it."""
     accepted: list[str] = []
     for at, raw in enumerate(tail):
         text, expected = raw.strip(), place_of(accepted).field
         if expected is PIN:
             return None
+        if expected is YES:
+            return tuple(tail[:at])
         if text in (BACK, HOME) or not expected.accepts(text):
             return tuple(tail[: at + 1])
         accepted = [] if expected is LANGUAGE else [*accepted, text]
@@ -92,6 +94,8 @@ def _fold(inputs: Sequence[str], at: _Folding, words_of: Mapping[str, Words]) ->
         elif expected is LANGUAGE:
             chosen = list(LANGUAGES)[int(text) - 1]
             at.language, at.accepted = chosen if chosen in words_of else at.language, []
+        elif expected is YES:
+            return (yield from _acted(at, step, words_of[at.language]))
         elif expected is not PIN:
             at.accepted.append(text)
         else:
@@ -109,11 +113,30 @@ def _ask(at: _Folding, pin: str, step: int) -> Ask:
     return AskBalance(pin, step, place.recent) if order is None else AskPay(order, pin, step)
 
 
+def _acted(at: _Folding, step: int, words: Words) -> Conversation:
+    place = place_of(at.accepted)
+    act = place.act(step)
+    if act is None or place.journey is None:
+        raise RuntimeError("a yes to nothing")
+    answer = yield act
+    if answer.status != "ok":
+        return Screen(words.refused(answer.status, None), ends=True, outcome=answer.status)
+    return Screen(words(place.journey.done), ends=True, outcome="ok")
+
+
 def _screen(at: _Folding, words: Words) -> Conversation:
     complaint = words.complaint(at.complaint)
     if at.wrong is not None:
         return Screen(complaint + words.wrong_pin(at.wrong.tries_left), ends=False, outcome="pin_wrong")
     place = place_of(at.accepted)
+    if place.field is REQUEST:
+        answer = yield AskWaiting()
+        if not answer.waiting:
+            return Screen(words(texts.NO_REQUESTS), ends=True, outcome="ok")
+        return Screen(complaint + words.requests(answer.waiting), ends=False, outcome="continue")
+    if place.field is YES and place.journey is not None:
+        text = words.confirm_act(place.journey.confirm, place.given)
+        return Screen(complaint + text, ends=False, outcome="continue")
     order = place.order(at.own_number)
     if order is None:
         return Screen(complaint + place.field.shown(words)[at.page], ends=False, outcome="continue")

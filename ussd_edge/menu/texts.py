@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 
-from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Kind, Order
+from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Kind, Order, Waiting
 from ussd_edge.menu.paging import pages
 from ussd_edge.septets import SCREEN_SEPTETS_MAX, length, shortened, to_gsm
 
 NAME_SEPTETS_MAX = 24
+WAITING_NAME_SEPTETS_MAX = 12
 RECENT_NAME_SEPTETS_MAX = 10  # so five payments of millions fit one screen
 LOCAL_TIME = timezone(timedelta(hours=3))  # of KES, as the tariffs have it
 LANGUAGES = {  # each by its own name, in the order of the menu
@@ -29,6 +30,9 @@ NUMBER, TILL, PAYBILL = N_("Enter phone number"), N_("Enter till number"), N_("E
 AGENT_NUMBER, NOT_AN_AGENT = N_("Enter agent number"), N_("An agent number has 4 to 7 digits.")
 RECEIPT, NOT_A_RECEIPT = N_("Enter receipt number"), N_("A receipt has 10 letters and digits.")
 SECRET, NOT_A_SECRET = N_("Enter the voucher's secret"), N_("A secret has 6 digits.")
+REQUEST, NOT_A_REQUEST = N_("Enter its number"), N_("That is not the number of a request.")
+REQUESTS, NO_REQUESTS = N_("You are asked to pay"), N_("Nobody has asked you to pay.")
+YES = N_("1 Yes")
 REFERENCE, AMOUNT, PIN = N_("Enter account number"), N_("Enter amount in KES"), N_("Enter PIN")
 BACK, HOME, EXIT, MORE = N_("Back"), N_("Home"), N_("Exit"), N_("More")  # no N_ is found within an f-string
 FEE_QUOTED, NO_FEE, FEE_PAID = N_("Fee KES {fee}."), N_("No fee."), N_("Fee {fee}.")
@@ -63,6 +67,7 @@ _DONE = {
     Kind.MERCHANT_PAYOUT: N_("Paid KES {amount} to {name}."),
     Kind.SEND_TO_UNREGISTERED: N_("Voucher KES {amount} for {name}. Secret {secret}: tell only the receiver."),
     Kind.REDEEM_VOUCHER: N_("Hand out KES {amount} in cash."),
+    Kind.PAY_REQUEST: N_("Paid KES {amount} to {name}."),
     Kind.REVERSAL: N_("KES {amount} went back to {name}."),
     Kind.REFUND: N_("KES {amount} went back to {name}."),
 }
@@ -77,6 +82,7 @@ _CONFIRM = {
     Kind.MERCHANT_PAYOUT: N_("Pay KES {amount} to {name}?"),
     Kind.SEND_TO_UNREGISTERED: N_("Send a voucher of KES {amount} to {name}?"),
     Kind.REDEEM_VOUCHER: N_("Pay out voucher {original} of KES {amount}?"),
+    Kind.PAY_REQUEST: N_("Pay KES {amount} to {name}?"),
     Kind.REVERSAL: N_("Give KES {amount} of {original} back to {name}?"),
     Kind.REFUND: N_("Give KES {amount} of {original} back to {name}?"),
 }
@@ -91,6 +97,7 @@ _NOBODY = {
     Kind.MERCHANT_PAYOUT: N_("No customer has this number."),
     Kind.SEND_TO_UNREGISTERED: N_("A voucher cannot be sent to this number."),
     Kind.REDEEM_VOUCHER: N_("There is no such voucher."),
+    Kind.PAY_REQUEST: N_("This request cannot be paid."),
     Kind.REVERSAL: N_("No payment has this receipt."),
     Kind.REFUND: N_("No payment has this receipt."),
 }
@@ -136,6 +143,10 @@ _REFUSED = {
     "voucher_locked": N_("Too many wrong secrets. This voucher is locked. Call customer care."),
     "voucher_already_redeemed": N_("This voucher was paid out before."),
     "voucher_expired": N_("This voucher has ended. Its money went back to the sender."),
+    "request_not_found": N_("There is no such request."),
+    "request_expired": N_("The request has ended. Nothing was paid."),
+    "request_was_declined": N_("You have refused this request. Nothing was paid."),
+    "request_already_paid": N_("This request was paid before."),
     "refused_by_fraud_check": N_("This payment was stopped for your safety. Call customer care."),
     "held_for_review": N_("Your payment is being checked; the money is reserved. We will tell you."),
 }
@@ -201,6 +212,22 @@ class Words:
 
     def complaint(self, text: str) -> str:
         return f"{self(text)}\n" if text else ""
+
+    def requests(self, waiting: Sequence[Waiting]) -> str:
+        """Those that wait, as many as fit, and the question for a number."""
+        text, end = self(REQUESTS), f"\n{self.asking(REQUEST)}"
+        room = SCREEN_SEPTETS_MAX - length(end) - length(self.complaint(NOT_A_REQUEST))
+        for one in waiting:
+            line = f"\n{one.number}: {money(one.amount_minor)} {shortened(one.name, WAITING_NAME_SEPTETS_MAX)}".rstrip(
+                " "
+            )
+            if length(text + line) > room:
+                break
+            text += line
+        return text + end
+
+    def confirm_act(self, confirm: str, given: Sequence[str]) -> str:
+        return f"{self(confirm).format(given=given)}\n{self.asking(YES)}"
 
     def confirm(self, order: Order, quote: Answer) -> str:
         fee = self(FEE_QUOTED).format(fee=money(quote.fee_minor)) if quote.fee_minor else self(NO_FEE)

@@ -12,7 +12,22 @@ from ussd_edge import septets
 from ussd_edge.catalogues import load_words
 from ussd_edge.limits import INPUT_CHARACTERS_MAX, INPUTS_MAX
 from ussd_edge.menu import texts
-from ussd_edge.menu.asks import NOT_APPLIED, UNKNOWN, Answer, Ask, AskBalance, AskPay, AskQuote, Kind, Order, Recent
+from ussd_edge.menu.asks import (
+    NOT_APPLIED,
+    UNKNOWN,
+    Answer,
+    Ask,
+    AskBalance,
+    AskForPayment,
+    AskPay,
+    AskQuote,
+    AskRefuse,
+    AskWaiting,
+    Kind,
+    Order,
+    Recent,
+    Waiting,
+)
 from ussd_edge.menu.journeys import HOME, amount_minor_of
 from ussd_edge.menu.session import SPENT_PIN, dialled_inputs
 
@@ -31,6 +46,7 @@ JOURNEYS = {
     "refund": ["11", "2", RECEIPT.lower(), "80.50", PIN],
     "voucher": ["8", "0712000009", "600", PIN],
     "pay out a voucher": ["10", "3", RECEIPT, "012345", PIN],
+    "pay a request": ["9", "3", "7", PIN],
 }
 ORDERS = {
     "send": Order(Kind.SEND_MONEY, "0712000002", 50_000),
@@ -45,6 +61,7 @@ ORDERS = {
     "refund": Order(Kind.REFUND, "", 8_050, original=RECEIPT),
     "voucher": Order(Kind.SEND_TO_UNREGISTERED, "0712000009", 60_000),
     "pay out a voucher": Order(Kind.REDEEM_VOUCHER, "", 0, original=RECEIPT, secret="012345"),
+    "pay a request": Order(Kind.PAY_REQUEST, "", 0, request=7),
 }
 READS = {"balance": 0, "last payments": 5}
 PLACES = [(name, depth) for name, inputs in JOURNEYS.items() for depth in range(len(inputs))]
@@ -94,7 +111,35 @@ def test_only_the_pin_pays_and_it_pays_what_was_shown(name: str) -> None:
     assert screen(inputs, recorder).ends
     step = len(inputs) - 1
     expected = AskPay(ORDERS[name], PIN, step) if name in ORDERS else AskBalance(PIN, step, READS[name])
-    assert recorder.asks == [expected]
+    assert [ask for ask in recorder.asks if not isinstance(ask, AskWaiting)] == [expected]
+
+
+def test_what_waits_is_listed_and_refused_without_a_pin() -> None:
+    recorder = Recorder()
+    listed = screen(["9", "4"], recorder)
+    assert listed.text.startswith(
+        "You are asked to pay\n7: 400.00 Mama Mboga\n5: 1,200.00 Kibubu Power\nEnter its number"
+    )
+    assert screen(["9", "4", "7"], recorder).text.startswith("Refuse request 7?\n1 Yes\n0 Back")
+    assert screen(["9", "4", "7", "0"], recorder) == listed
+    assert screen(["9", "4", "7", "2"], recorder).text.startswith(texts.NOT_A_CHOICE)
+    assert not any(isinstance(ask, AskRefuse) for ask in recorder.asks)
+    done = screen(["9", "4", "7", "1"], recorder)
+    assert (done.text, done.ends) == ("The request is refused. Nothing was paid.", True)
+    assert [ask for ask in recorder.asks if isinstance(ask, AskRefuse)] == [AskRefuse(7)]
+    assert screen(["9", "4", "8", "1"], recorder).text == "There is no such request."
+    nothing = screen(["9", "3"], lambda _: Answer("ok"))
+    assert (nothing.text, nothing.ends) == ("Nobody has asked you to pay.", True)
+
+
+def test_a_business_asks_for_a_payment() -> None:
+    recorder = Recorder()
+    assert screen(["11", "3", "0712000002", "400"], recorder).text.startswith("Ask 0712000002 for KES 400?\n1 Yes")
+    assert recorder.asks == []
+    done = screen(["11", "3", "0712000002", "400", "1"], recorder)
+    assert (done.text, done.ends) == ("The customer was asked to pay.", True)
+    assert recorder.asks == [AskForPayment("0712000002", 40_000, 4)]
+    assert dialled_inputs(["11", "3", "0712000002", "400", "1"]) == ("11", "3", "0712000002", "400")
 
 
 def test_a_payment_is_returned_by_its_receipt() -> None:
@@ -139,7 +184,7 @@ def test_a_path_that_is_kept_holds_no_pin_and_leads_to_the_same_screens(name: st
         path = shown.path
         assert not {"12345", "1111", PIN} & set(path)
     assert shown.outcome == "ok"
-    tries = [ask.step for ask in bit_by_bit.asks if not isinstance(ask, AskQuote)]
+    tries = [ask.step for ask in bit_by_bit.asks if isinstance(ask, AskPay | AskBalance)]
     assert tries == [typed.index("1111"), len(typed) - 1]
     assert f"{SPENT_PIN}2" in path
 
@@ -245,6 +290,9 @@ NASTY_NAMES = st.one_of(
 STATUSES = st.sampled_from([*(status.name.lower() for status in PaymentStatus), UNKNOWN, NOT_APPLIED, "of the future"])
 MONEY = st.one_of(st.just((1 << 63) - 1), st.integers(0, (1 << 63) - 1))
 MOST_MINOR = 9_999_999_999  # of one payment
+WAITING = st.lists(
+    st.builds(Waiting, st.integers(1, 99_999), NASTY_NAMES, st.integers(1, MOST_MINOR)), max_size=10
+).map(tuple)
 RECENT = st.lists(
     st.builds(Recent, st.integers(0, 4 * 10**18), st.integers(-MOST_MINOR, MOST_MINOR), NASTY_NAMES), max_size=5
 ).map(tuple)
@@ -260,7 +308,18 @@ ANSWERS = st.builds(
     RECENT,
 )
 OK_ANSWERS = st.builds(
-    Answer, st.just("ok"), NASTY_NAMES, st.integers(0, 10**12), MONEY, MONEY, st.just(3), st.just("8Q4ZK1N0WT"), RECENT
+    Answer,
+    st.just("ok"),
+    NASTY_NAMES,
+    st.integers(0, 10**12),
+    MONEY,
+    MONEY,
+    st.just(3),
+    st.just("8Q4ZK1N0WT"),
+    RECENT,
+    st.just(0),
+    st.just("012345"),
+    WAITING,
 )
 WORDS_OF = load_words()
 LANGUAGE = st.sampled_from(list(WORDS_OF))
@@ -322,6 +381,9 @@ COMPLETE = st.one_of(
     st.tuples(st.just("7"), st.just("2000001"), AMOUNTS),
     st.tuples(st.just("9"), st.just("1")),
     st.tuples(st.just("9"), st.just("2"), st.just(RECEIPT)),
+    st.tuples(st.just("9"), st.just("3"), st.just("99999")),
+    st.tuples(st.just("9"), st.just("4"), st.just("99999")),
+    st.tuples(st.just("11"), st.just("3"), st.just("123456789012345"), AMOUNTS),
     st.tuples(st.just("11"), st.just("2"), st.just(RECEIPT), AMOUNTS),
     st.tuples(st.just("10"), st.just("1"), st.just("123456789012345"), AMOUNTS),
     st.tuples(st.just("10"), st.just("2"), st.just("2000001"), AMOUNTS),
@@ -355,7 +417,7 @@ def assert_fits(inputs: list[str], answers: list[Answer], language: str = "en") 
     for ask in asks:
         if isinstance(ask, AskPay):
             assert inputs[ask.step].strip() == ask.pin
-            assert ask.order.amount_minor > 0 or ask.order.original
+            assert ask.order.amount_minor > 0 or ask.order.original or ask.order.request
 
 
 MANY = st.lists(
@@ -374,7 +436,7 @@ def test_one_input_at_a_time_is_the_same_session_as_all_of_them(inputs: list[str
         bit_by_bit.asks.clear()
         shown = screen([*path, *inputs[max(at - 1, 0) : at]], bit_by_bit, words_of=WORDS_OF, language=language)
         assert shown == expected
-        tries = [ask for ask in bit_by_bit.asks if not isinstance(ask, AskQuote)]
+        tries = [ask for ask in bit_by_bit.asks if isinstance(ask, AskPay | AskBalance)]
         assert [ask.step for ask in tries] in ([], [at - 1])  # a PIN is asked about once, where it was typed
         assert all(shown.path[ask.step].strip(SPENT_PIN) != ask.pin for ask in tries)
         if shown.ends:

@@ -149,6 +149,7 @@ class Payment(_message.Message):
     ORIGINAL_RECEIPT_FIELD_NUMBER: _builtins.int
     QUOTE_FIELD_NUMBER: _builtins.int
     PAYEE_CURRENCY_FIELD_NUMBER: _builtins.int
+    PAY_REQUEST_NUMBER_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.bytes
     """16 bytes, big-endian: the idempotency key"""
     kind: Global___PaymentKind.ValueType
@@ -171,6 +172,8 @@ class Payment(_message.Message):
     """remittance: as QuotePayment gave it for this very payment"""
     payee_currency: _builtins.str
     """remittance"""
+    pay_request_number: _builtins.int
+    """instead of the id of a request to pay: the customer's own numbering of them"""
     def __init__(
         self,
         *,
@@ -186,10 +189,11 @@ class Payment(_message.Message):
         original_receipt: _builtins.str = ...,
         quote: _builtins.bytes = ...,
         payee_currency: _builtins.str = ...,
+        pay_request_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "kind", b"kind", "original_payment_id", b"original_payment_id", "original_receipt", b"original_receipt", "payee", b"payee", "payee_currency", b"payee_currency", "payer", b"payer", "payer_msisdn", b"payer_msisdn", "payment_id", b"payment_id", "quote", b"quote", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "kind", b"kind", "original_payment_id", b"original_payment_id", "original_receipt", b"original_receipt", "pay_request_number", b"pay_request_number", "payee", b"payee", "payee_currency", b"payee_currency", "payer", b"payer", "payer_msisdn", b"payer_msisdn", "payment_id", b"payment_id", "quote", b"quote", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -812,6 +816,7 @@ class PayRequest(_message.Message):
     ASK_TIME_NS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_NS_FIELD_NUMBER: _builtins.int
     MERCHANT_NAME_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     pay_request_id: _builtins.bytes
     merchant: _builtins.str
     """till or paybill number"""
@@ -823,6 +828,8 @@ class PayRequest(_message.Message):
     expire_time_ns: _builtins.int
     merchant_name: _builtins.str
     """in lists"""
+    number: _builtins.int
+    """1, 2, 3 ... of those to this customer: short enough for a phone"""
     def __init__(
         self,
         *,
@@ -835,10 +842,11 @@ class PayRequest(_message.Message):
         ask_time_ns: _builtins.int = ...,
         expire_time_ns: _builtins.int = ...,
         merchant_name: _builtins.str = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "ask_time_ns", b"ask_time_ns", "currency", b"currency", "expire_time_ns", b"expire_time_ns", "merchant", b"merchant", "merchant_name", b"merchant_name", "pay_request_id", b"pay_request_id", "payer_msisdn", b"payer_msisdn", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "ask_time_ns", b"ask_time_ns", "currency", b"currency", "expire_time_ns", b"expire_time_ns", "merchant", b"merchant", "merchant_name", b"merchant_name", "number", b"number", "pay_request_id", b"pay_request_id", "payer_msisdn", b"payer_msisdn", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -877,6 +885,7 @@ class RequestPaymentRequest(_message.Message):
     CURRENCY_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     EXPIRE_S_FIELD_NUMBER: _builtins.int
+    MERCHANT_MSISDN_FIELD_NUMBER: _builtins.int
     pay_request_id: _builtins.bytes
     """16 bytes: the idempotency key"""
     merchant: _builtins.str
@@ -887,6 +896,8 @@ class RequestPaymentRequest(_message.Message):
     """at most 20 bytes"""
     expire_s: _builtins.int
     """60 to 604,800; 0 = a day"""
+    merchant_msisdn: _builtins.str
+    """instead of `merchant`: the phone of a till or paybill"""
     def __init__(
         self,
         *,
@@ -897,10 +908,11 @@ class RequestPaymentRequest(_message.Message):
         currency: _builtins.str = ...,
         reference: _builtins.str = ...,
         expire_s: _builtins.int = ...,
+        merchant_msisdn: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "expire_s", b"expire_s", "merchant", b"merchant", "pay_request_id", b"pay_request_id", "payer_msisdn", b"payer_msisdn", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "expire_s", b"expire_s", "merchant", b"merchant", "merchant_msisdn", b"merchant_msisdn", "pay_request_id", b"pay_request_id", "payer_msisdn", b"payer_msisdn", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -954,17 +966,24 @@ class DeclinePayRequestRequest(_message.Message):
 
     PAY_REQUEST_ID_FIELD_NUMBER: _builtins.int
     PAYER_MSISDN_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
     pay_request_id: _builtins.bytes
     payer_msisdn: _builtins.str
+    number: _builtins.int
+    """instead of the id, with the currency"""
+    currency: _builtins.str
     def __init__(
         self,
         *,
         pay_request_id: _builtins.bytes = ...,
         payer_msisdn: _builtins.str = ...,
+        number: _builtins.int = ...,
+        currency: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pay_request_id", b"pay_request_id", "payer_msisdn", b"payer_msisdn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "number", b"number", "pay_request_id", b"pay_request_id", "payer_msisdn", b"payer_msisdn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
