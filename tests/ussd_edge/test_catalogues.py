@@ -75,7 +75,8 @@ ORDERS = [
     *(Order(kind, "254712000001234", MOST) for kind in (Kind.CASH_OUT, Kind.CASH_IN, Kind.AGENT_FLOAT)),
     Order(Kind.MERCHANT_PAYOUT, "254712000001234", MOST), Order(Kind.REFUND, "", MOST, original="UK55F7AQHX"),
     Order(Kind.SEND_TO_UNREGISTERED, "254712000001234", MOST),
-    Order(Kind.REDEEM_VOUCHER, "", MOST, original="UK55F7AQHX", secret="012345"), Order(Kind.PAY_REQUEST, "", MOST, request=99_999),
+    Order(Kind.REDEEM_VOUCHER, "", MOST, original="UK55F7AQHX", secret="012345"),
+    Order(Kind.PAY_REQUEST, "", MOST, request=99_999),
 ]  # fmt: skip
 
 
