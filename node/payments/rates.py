@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from node.payments.currencies import CURRENCIES
+from node.ledger.currencies import CURRENCIES
 
 DIGITS_MAX = 12  # on each side of the point
 VALID_S_MIN, VALID_S_MAX = 10, 24 * 3_600

@@ -14,9 +14,9 @@ from kibubu.raft.v1 import raft_pb2
 
 from node.ledger import kernel
 from node.ledger.columns import Column
+from node.ledger.currencies import BY_NUMBER
 from node.ledger.records import TRANSFER, Records
 from node.ledger.statuses import PaymentKind, PaymentStatus, TransferCode
-from node.payments.currencies import code_of
 from node.payments.gsma import gsma_error
 from node.payments.kinds import (
     AIRTIME_BY_PROVIDER,
@@ -313,7 +313,7 @@ class PaymentBook:
             if terms.ends_abroad:
                 last = stored.transfers[-1]
                 outcome.payee_amount_minor = int(last["amount_minor"])
-                outcome.payee_currency = code_of(int(last["ledger"]))
+                outcome.payee_currency = BY_NUMBER[int(last["ledger"])].letters
         parts = slice(0, len(stored.legs))
         judge_by_legs(outcome, PaymentStatus(int(record["status"])), Legs.of(stored.legs), parts, terms)
         add_receipt(outcome, stored.offset, int(record["ledger"]))

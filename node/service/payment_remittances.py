@@ -14,8 +14,8 @@ from dataclasses import replace
 from kibubu.payments.v1 import payments_pb2
 
 from node.ledger.columns import AccountFlag, Column
+from node.ledger.currencies import CURRENCIES
 from node.ledger.statuses import PaymentStatus, TransferCode
-from node.payments.currencies import CURRENCIES
 from node.payments.kinds import REMITTANCE
 from node.payments.plan import Leg, content_hash
 from node.payments.rates import Quote, Rate, converted_minor, opened, parse_rate
@@ -41,14 +41,14 @@ class PaymentRemittances:
     def draft(self, payment_id: int, request: payments_pb2.Payment, *, quoting: bool = False) -> Draft | PaymentStatus:
         """`quoting`: the rate is today's, instead of the one that was promised."""
         ledger, target = self._tariffs.ledger_of(request.currency), CURRENCIES.get(request.payee_currency)
-        if not ledger or request.currency not in CURRENCIES or target is None or target.ledger == ledger:
+        if not ledger or request.currency not in CURRENCIES or target is None or target.number == ledger:
             return PaymentStatus.CURRENCY_DIFFERS
         payer = normalised(request.payer_msisdn)
         payer_account = self._parties.account(ledger, "msisdn", payer)
         if not payer_account:
             return PaymentStatus.PAYER_NOT_FOUND
         payee = normalised(request.payee)
-        receiver = self._parties.account(target.ledger, "msisdn", payee)
+        receiver = self._parties.account(target.number, "msisdn", payee)
         what = f"{request.payee_currency} {request.quote.hex()}"
         draft = Draft(
             payment_id=payment_id,
@@ -71,7 +71,7 @@ class PaymentRemittances:
         return draft
 
     def _liquidity(self, currency: str) -> int:
-        return self._parties.account(CURRENCIES[currency].ledger, "system", f"{currency}/liquidity")
+        return self._parties.account(CURRENCIES[currency].number, "system", f"{currency}/liquidity")
 
     def _judge(self, draft: Draft, request: payments_pb2.Payment, receiver: int) -> None:
         if request.amount_minor <= 0:
@@ -103,13 +103,13 @@ class PaymentRemittances:
         minor = converted_minor(draft.amount_minor, rate, source.exponent, target.exponent)
         expires_ns = self._time_ns() + rate.valid_s * 1_000_000_000
         return Quote(
-            source.ledger, target.ledger, draft.payer_account, receiver, draft.amount_minor, minor, 0, version,
+            source.number, target.number, draft.payer_account, receiver, draft.amount_minor, minor, 0, version,
             expires_ns,
         )  # fmt: skip
 
     def _promised(self, draft: Draft, request: payments_pb2.Payment, receiver: int) -> Quote | None:
         quote = opened(self._key, request.quote)
-        target = CURRENCIES[request.payee_currency].ledger
+        target = CURRENCIES[request.payee_currency].number
         asked = (draft.ledger, target, draft.payer_account, receiver, draft.amount_minor)
         if quote is None or asked != (
             quote.from_ledger, quote.to_ledger, quote.payer_account, quote.payee_account, quote.amount_minor,

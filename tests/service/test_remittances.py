@@ -121,7 +121,7 @@ async def test_liquidity_that_goes_meanwhile_moves_nothing_anywhere(bureau: Bure
 
 
 REFUSALS: list[tuple[PaymentStatus, dict[str, Any]]] = [
-    (PaymentStatus.CURRENCY_DIFFERS, {"payee_currency": "EUR"}),
+    (PaymentStatus.CURRENCY_DIFFERS, {"payee_currency": "XXX"}),
     (PaymentStatus.CURRENCY_DIFFERS, {"payee_currency": "KES"}),
     (PaymentStatus.CURRENCY_DIFFERS, {"currency": "UGX", "payee_currency": "KES"}),
     (PaymentStatus.RATE_MISSING, {"payee_currency": "TZS", "payee": "255754000001"}),
