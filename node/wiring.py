@@ -252,6 +252,7 @@ class Node:
             book, admission, fraud, metrics, unscored_allow_max_minor=config.unscored_allow_max_minor,
             rules=config.fraud_rules,
         )  # fmt: skip
+        desk.on_storage_failure = self._die
         self._runners = [VoucherPayer(self._engine, self._store, book, desk).run()]
         if provider is not None:
             self._runners.append(AirtimeRunner(self._engine, self._store, book, admission, provider()).run())

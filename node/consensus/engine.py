@@ -151,6 +151,7 @@ class RaftEngine:
 
     def introduced(self, peer_id: str, seen: Seen, *, voter: bool) -> str:
         if not voter:
+            self._deliver(lambda: self.core.comes_without_vote(peer_id))
             return ""  # it says itself that it has forgotten everything
         if self._log.member.is_outdated(peer_id, seen):
             return (

@@ -26,6 +26,10 @@ class Joining:
     def lead(self) -> None:
         self._joins.clear()
 
+    def forget(self, peer: str) -> None:
+        """It comes anew, perhaps with another empty disk: what was proven before says nothing about that one."""
+        self._joins.pop(peer, None)
+
     def heard(self, peer: str, *, voter: bool, next_round: int) -> bool:
         """True when a new round must begin."""
         if voter:

@@ -78,6 +78,13 @@ class Leading(Following):
     def _counts(self, reply: AppendReply) -> bool:
         return reply.voter
 
+    def comes_without_vote(self, peer: str) -> None:
+        """A connection of a node that has forgotten its promises. It may have lost its disk once more, and may have
+        voted and acknowledged in between: so it is proven anew, from nothing."""
+        self.joining.forget(peer)
+        self.replicator.forget(peer)
+        self._SyncObj__raftMatchIndex[self.nodes[peer]] = 0
+
     def _promote(self, peer: str) -> None:
         """A non-voter gets its vote back once it has an entry that was proposed after the proof."""
         target = self.joining.target(peer)

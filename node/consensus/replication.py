@@ -98,8 +98,7 @@ class Replicator:
         """The caller has checked that the reply is of this very term of office."""
         progress = self.peers[peer]
         if progress.voter and not reply.voter:
-            progress.match_index = progress.read_round = 0  # of the disk that was lost
-            progress.probe(self._log.last_index + 1)
+            self.forget(peer)
         progress.voter, progress.room, progress.sync_us = reply.voter, Room(reply.room), reply.sync_us
         progress.read_round = max(progress.read_round, reply.read_round)
         if reply.success:
@@ -115,6 +114,13 @@ class Replicator:
                 progress.probe(min(reply.match_index + 1, reply.prev_index))
         elif reply.prev_index > progress.match_index:
             progress.probe(min(reply.match_index + 1, reply.prev_index))
+
+    def forget(self, peer: str) -> None:
+        """What it acknowledged was on the disk that it lost."""
+        progress = self.peers[peer]
+        progress.voter = False
+        progress.match_index = progress.read_round = 0
+        progress.probe(self._log.last_index + 1)
 
     def majority_round(self, own_round: int) -> int:
         """The newest round that a majority, this node included, has answered. Answers of non-voters are none."""

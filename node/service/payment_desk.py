@@ -39,6 +39,7 @@ from node.service.metrics import NodeMetrics
 from node.service.payment_book import PaymentBook
 from node.service.payment_drafts import Draft
 from node.service.payment_outcomes import Legs, outcome_of, refusal
+from node.storage.damage import STORAGE_FAILURES
 
 _log = logging.getLogger("kibubu.service")
 ROUNDS_IN_FLIGHT_MAX = 3  # while one is at the sidecar and one in the log, the next gathers
@@ -107,6 +108,7 @@ class PaymentDesk:
         self._in_flight: dict[int, list[Draft]] = {}  # scored and not yet applied, as the next scores must see them
         self._rounds = 0
         self._round_is_due = False
+        self.on_storage_failure: Callable[[BaseException], None] = lambda error: None  # ends the process
 
     @property
     def queue_length(self) -> int:
@@ -194,6 +196,8 @@ class PaymentDesk:
         except ServiceError as error:
             results = [error] * len(jobs)
         except Exception as error:
+            if isinstance(error, STORAGE_FAILURES):
+                self.on_storage_failure(error)
             _log.error("a round of payments failed: %s", type(error).__name__)
         finally:
             self._rounds -= 1

@@ -95,8 +95,8 @@ def load(txn: Any, databases: Databases) -> Directory:
                 continue
             none, packed_fences = _checked(txn, databases, number, _FENCES_CHUNK)
             nor_here, packed_filter = _checked(txn, databases, number, _FILTER_CHUNK)
-            if none or nor_here:
-                raise BrokenHistoryError(f"run {number} of the index of ids counts ids where none are")
+            if none or nor_here:  # the count stands outside of the checksum
+                raise DamagedDataError(f"run {number} of the index of ids counts ids where none are")
             fences = np.frombuffer(packed_fences, np.int64).reshape(-1, 2)
             filter_ = np.frombuffer(packed_filter, np.uint64)
             edges = np.array(bounds, dtype=np.int64).reshape(2, 2)
@@ -250,8 +250,8 @@ def _chunks(txn: Any, databases: Databases, number: int, count: int) -> Iterator
 
 def _read_chunk(txn: Any, databases: Databases, number: int, chunk: int) -> tuple[Int64s, Int64s]:
     count, body = _checked(txn, databases, number, chunk)
-    if len(body) != 24 * count:
-        raise BrokenHistoryError(f"chunk {chunk} of run {number} of the index of ids has the wrong length")
+    if len(body) != 24 * count:  # the count stands outside of the checksum
+        raise DamagedDataError(f"chunk {chunk} of run {number} of the index of ids has the wrong length")
     return np.frombuffer(body, np.int64, 2 * count).reshape(count, 2), np.frombuffer(body, np.int64, count, 16 * count)
 
 

@@ -130,6 +130,13 @@ class PromotesUnproven(SafeRaft):
             self.send(peer, Promote(self.term(), self.commit_index()))
 
 
+class KeepsOldProofs(SafeRaft):
+    """Takes a node that lost its disk twice for the one that lost it once."""
+
+    def comes_without_vote(self, peer: str) -> None:
+        pass
+
+
 class CompactsBeyondDurable(SafeRaft):
     def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
         self.log.compact(self.applied_index())

@@ -7,7 +7,7 @@ import pytest
 from node.consensus.core import SafeRaft
 from node.consensus.messages import Append, AppendReply, PreVote, PreVoteGrant, Promote, RequestVote, TimeoutNow, Vote
 from node.storage.member import Life, Member, MemberRecordError, Seen, decode_member, encode_member
-from tests.consensus.canaries import CountsNonVoters, PromotesUnproven, VotesAfterDiskLoss
+from tests.consensus.canaries import CountsNonVoters, KeepsOldProofs, PromotesUnproven, VotesAfterDiskLoss
 from tests.consensus.harness import Cluster, SimDisk
 from tests.consensus.test_guards import Alone, entries
 from tests.consensus.test_snapshots import fill, left_behind
@@ -125,6 +125,39 @@ def test_vote_comes_back_only_by_a_proof(core_class: type[SafeRaft], split: bool
         cluster.run(0.05)
     cluster.finish()
     assert bool(cluster.violations) == split
+
+
+@pytest.mark.parametrize(("core_class", "promoted"), [(SafeRaft, False), (KeepsOldProofs, True)])
+def test_a_second_lost_disk_needs_a_proof_of_its_own(core_class: type[SafeRaft], promoted: bool) -> None:
+    """c has its vote back, and gives it to a new leader that a does not hear of; then its disk is lost again. What a
+    had proven before says nothing about that vote."""
+    node = Alone(core_class=core_class)
+    term = node.lead()
+
+    def answer(peer: str, *, voter: bool) -> None:
+        view = node.said(Append)[-1][1]
+        node.tell(peer, AppendReply(term, view.read_round, view.prev_index, True, node.log.last_index, voter=voter))
+
+    node.engine.introduced("c", Seen(Life(0, 1), 7), voter=False)
+    for _ in range(4):
+        node.clock.now += 0.1
+        node.engine.step()
+        answer("b", voter=True)
+        answer("c", voter=False)
+    assert node.said(Promote)
+    before = len(node.said(Promote))
+    node.engine.introduced("c", Seen(Life(0, 1), 8), voter=False)
+    answer("c", voter=False)
+    node.clock.now += 0.1
+    node.engine.step()
+    answer("c", voter=False)
+    assert (len(node.said(Promote)) > before) == promoted  # b has not answered since
+    for _ in range(4):
+        node.clock.now += 0.1
+        node.engine.step()
+        answer("b", voter=True)
+        answer("c", voter=False)
+    assert len(node.said(Promote)) > before
 
 
 def test_two_lost_disks_of_three_stop_the_cluster() -> None:

@@ -21,7 +21,9 @@ from node.service.reads import ReadBarrier
 from node.storage.groups import State
 from node.storage.ledger_db import LedgerDb
 from node.storage.ledger_store import LedgerStore
+from node.storage.member import Member
 from node.storage.raft_log import RaftLog
+from node.storage.scrub import Scrubber
 from tests.consensus.canaries import (
     AppliesFromTheStart,
     CompactsBeyondDurable,
@@ -29,6 +31,7 @@ from tests.consensus.canaries import (
     CountsNonVoters,
     CountsOldAcknowledgements,
     DiscardsAtStepDown,
+    KeepsOldProofs,
     PromotesUnproven,
     ReadsWithoutNoop,
     ReadsWithoutQuorum,
@@ -209,6 +212,7 @@ CORES: dict[str, type[SafeRaft]] = {
     "votes_after_disk_loss": VotesAfterDiskLoss,
     "counts_non_voters": CountsNonVoters,
     "promotes_unproven": PromotesUnproven,
+    "keeps_old_proofs": KeepsOldProofs,
 }
 PATCHES: dict[str, Patch] = {
     "truncate_always": _patched(appending, "first_new", _always_truncate),
@@ -225,6 +229,8 @@ PATCHES: dict[str, Patch] = {
     "checkpoint_without_pending": _patched(LedgerStore, "_waiting_pending", _no_pending),
     "checkpoint_without_a_row": _patched(LedgerDb, "write", _write_without_rows),
     "snapshot_drops_suffix": _patched(RaftLog, "install", _install_without_suffix),
+    "scrubber_never_looks": _patched(Scrubber, "step", lambda scrubber: 1),
+    "older_folder_accepted": _patched(Member, "is_outdated", lambda member, peer, seen: False),
 }
 NAMES = (*CORES, *PATCHES)
 

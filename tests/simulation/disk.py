@@ -63,6 +63,12 @@ class Table:
             self.put(key, value)
 
 
+@dataclass(frozen=True, slots=True)
+class DiskCopy:
+    environments: dict[str, Contents]
+    folders: dict[str, dict[str, bytes]]
+
+
 class SimDisk:
     """What one node's environments hold; it outlives the node's processes."""
 
@@ -98,6 +104,20 @@ class SimDisk:
 
     def _new_folder(self, name: str) -> Folder:
         return MemoryFolder()
+
+    def copy(self) -> DiskCopy:
+        """Of a node that does not run."""
+        return DiskCopy(
+            {name: self.contents(name) for name in self.files},
+            {name: folder.inner.contents() for name, folder in self.folders.items()},
+        )
+
+    def put_back(self, copy: DiskCopy) -> None:
+        self.wipe()
+        for name, contents in copy.environments.items():
+            self.replace(name, contents)
+        for name, files in copy.folders.items():
+            self.folders[name] = SimFolder(self, name, MemoryFolder(files))
 
     def wipe(self) -> None:
         self.files.clear()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from node.consensus.seams import Room
+from tests.simulation.ageing import OlderCopy, flip_a_bit
 from tests.simulation.network import Weather
 from tests.simulation.plan import Fault, Settings
 from tests.simulation.points import POINTS
@@ -29,9 +30,18 @@ class FaultInjector:
     def __init__(self, world: World) -> None:
         self._world = world
         self._quiet = False
+        self._rng = world.rng("faults")
 
     def set_weather(self, settings: Settings) -> None:
         self._world.network.weather = Weather((0.000_2, settings.delay_max_s), settings.duplicate, settings.reorder)
+
+    @property
+    def is_quiet(self) -> bool:
+        return self._quiet
+
+    def _may_forget(self) -> bool:
+        """One at a time: a majority must never have forgotten what it promised."""
+        return not any(machine.may_have_forgotten for machine in self._world.machines.values())
 
     def schedule(self, faults: tuple[Fault, ...], start: float) -> None:
         for fault in faults:
@@ -182,11 +192,22 @@ class FaultInjector:
         self._later(fault, room_again)
 
     def _disk_lost(self, fault: Fault, machine: Machine) -> None:
-        """One at a time: a majority must never have forgotten what it promised."""
-        machines = self._world.machines.values()
-        if not any(each.is_joining for each in machines):
+        if self._may_forget():
             self._world.faults["disk_really_lost"] += 1
             machine.lose_disk(fault.duration_s)
+
+    def _bit_rot(self, fault: Fault, machine: Machine) -> None:
+        if not self._may_forget():
+            return
+        machine.flip = flip_a_bit(machine.disk, self._rng)
+        if machine.flip is not None:
+            machine.may_have_forgotten.add("flipped")
+            self._world.faults["bit_flipped"] += 1
+            self._world.trace.note(f"{machine.node_id} has a flipped bit in {machine.flip.where}")
+
+    def _older_copy(self, fault: Fault, machine: Machine) -> None:
+        if self._may_forget() and machine.alive:
+            OlderCopy(machine, 0.3 + fault.duration_s)
 
     def _wall_jump(self, fault: Fault, machine: Machine) -> None:
         machine.clock.wall_offset_ns += int((fault.amount - 0.5) * 48 * HOUR_NS)

@@ -3,7 +3,7 @@ synced any sectors may be lost; of names that were not synced, all from some mom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from node.storage.folder import Bytes, File, Folder
@@ -43,8 +43,11 @@ class MemoryFile:
 
 
 class MemoryFolder:
-    def __init__(self) -> None:
-        self._files: dict[str, bytearray] = {}
+    def __init__(self, files: Mapping[str, bytes] | None = None) -> None:
+        self._files: dict[str, bytearray] = {name: bytearray(data) for name, data in (files or {}).items()}
+
+    def contents(self) -> dict[str, bytes]:
+        return {name: bytes(data) for name, data in self._files.items()}
 
     def names(self) -> list[str]:
         return sorted(self._files)

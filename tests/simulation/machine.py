@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from node.storage.damage import DAMAGE
 from node.storage.member import Seen
+from tests.simulation.ageing import Flip
 from tests.simulation.calls import Exchange
 from tests.simulation.clock import NodeClock, Timer
 from tests.simulation.disk import DiskFailedError
@@ -25,8 +27,11 @@ class Machine:
         self.clock = NodeClock(world.timeline)
         self.disk = world.make_disk(node_id)
         self.process: Process | None = None
+        self.starts = 0
         self.was_wiped = False  # a journal that is made from now on is of a node that has forgotten everything
-        self.is_joining = False
+        # Why it may not remember what it promised: of one machine at a time, and until it has joined anew.
+        self.may_have_forgotten: set[str] = set()
+        self.flip: Flip | None = None
         self._restart: Timer | None = None
         self._backlog: list[Exchange] = []
         self._rng = world.rng("machine", node_id)
@@ -43,6 +48,7 @@ class Machine:
         if self.process is not None:
             return
         self.world.trace.note(f"{self.node_id} starts")
+        self.starts += 1
         self.clock.ahead_s = 0.0
         try:
             self.process = Process(self)
@@ -51,6 +57,8 @@ class Machine:
         except DiskFailedError as error:  # the start itself is counted in the journal
             self.world.faults["stopped_on_sync_error"] += 1
             self.crash(str(error))
+        except DAMAGE as error:
+            self.found_damage(error)
         except Exception as error:
             self.world.oracles.violation(f"{self.node_id} cannot start: {type(error).__name__}: {error}")
         else:
@@ -68,11 +76,31 @@ class Machine:
     def stopped_by_itself(self, error: Exception) -> None:
         """Production's exit at once. Only an injected disk error is a good reason."""
         process = self.process
+        if isinstance(error, DAMAGE):
+            self.found_damage(error)
+            return
         if process is not None and process.death_due is not None:
             self.world.faults["stopped_on_sync_error"] += 1
         else:
             self.world.oracles.violation(f"{self.node_id} stopped: {type(error).__name__}: {error}")
         self.crash(f"{type(error).__name__}: {error}")
+
+    def found_damage(self, error: BaseException) -> None:
+        """Production's die(): the data is set aside, and the node joins anew, as one whose disk was lost."""
+        if self.flip is None:
+            self.world.oracles.violation(
+                f"{self.node_id} finds damage that nobody did: {type(error).__name__}: {error}"
+            )
+        self.world.trace.note(f"{self.node_id} is damaged: {type(error).__name__}: {error}")
+        self.world.faults["damage_found"] += 1
+        self.lose_disk(0.05)
+
+    def refused(self, reason: str) -> None:
+        """The others know it better: it stops, and somebody removes its folder."""
+        if "older" not in self.may_have_forgotten:
+            self.world.oracles.violation(f"{self.node_id} is refused: {reason}")
+        self.world.faults["older_copy_refused"] += 1
+        self.lose_disk(0.1)
 
     def restart_cleanly(self) -> None:
         """SIGTERM: the lead is handed over, no new calls come, those that run may end, then the process ends in order
@@ -137,15 +165,20 @@ class Machine:
         self.world.trace.note(f"{self.node_id} loses its disk")
         self._end(silently=True)
         self.disk.wipe()
-        self.was_wiped = self.is_joining = True
+        self.was_wiped, self.flip = True, None
+        self.may_have_forgotten = {"wiped"}
         self.world.timeline.cancel(self._restart)
         self._restart = self.world.timeline.after(seconds, self.start)
 
     def note_membership(self) -> None:
         """After each step: a node that may vote again is one of whom another may lose its disk."""
-        if self.is_joining and self.process is not None and self.process.journal.member.voter:
-            self.is_joining = False
+        if "wiped" in self.may_have_forgotten and self.process is not None and self.process.journal.member.voter:
+            self.may_have_forgotten.discard("wiped")
             self.world.faults["rejoined"] += 1
+        if self.flip is not None and not self.flip.is_there():
+            self.world.faults["bit_overwritten"] += 1
+            self.flip = None
+            self.may_have_forgotten.discard("flipped")
 
     # Network and calls
 

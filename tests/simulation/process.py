@@ -3,6 +3,7 @@ node/wiring does, over the simulated clock, disk and network."""
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +26,10 @@ from node.service.payment_book import PaymentBook
 from node.service.payment_desk import PaymentDesk
 from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
+from node.storage.damage import DAMAGE
 from node.storage.host import Host
 from node.storage.ledger_store import LedgerStore, StoreConfig
+from node.storage.scrub import Scrubber
 from tests.simulation.calls import AbortedError, CallError, Exchange
 from tests.simulation.clock import Timer
 from tests.simulation.loop import SimLoop
@@ -51,6 +54,7 @@ UNSCORED_ALLOW_MAX_MINOR = 50_000
 WAKE_S = (0.000_01, 0.000_06)  # until a thread that was woken runs
 CHECKPOINT_ERROR_SEEN_S = 0.3
 STATE_HASH_EVERY = 8
+SCRUB_EVERY_S = 0.2
 _TARIFFS = load_tariffs()
 _METRICS = NodeMetrics(CollectorRegistry())  # only written to
 
@@ -59,7 +63,7 @@ class Process:
     def __init__(self, machine: Machine) -> None:
         self.machine, self.world = machine, machine.world
         self.node_id, self.clock = machine.node_id, machine.clock
-        self.rng = random.Random(self.world.rng("process", self.node_id).random())
+        self.rng = self.world.rng("process", self.node_id, str(machine.starts))
         self.incarnation = self.rng.getrandbits(64)
         self.alive = True
         self.doomed = False  # lost power where the node's own code caught the exception
@@ -75,6 +79,8 @@ class Process:
         self._open_storage()
         self._build_engine()
         self.loop.run_inside(self._build_service)
+        self._scrubber = Scrubber(self.store.database, self.journal)
+        self._scrub_later()
         self.wake()
 
     # Wiring
@@ -110,7 +116,7 @@ class Process:
         self.engine = RaftEngine(
             config, self.journal, transport, self.clock, self.watched,
             randomness=randomness, core_class=core_class, snapshots=SimSnapshots(self),
-            room=lambda: self.machine.disk.room, on_fatal=self._loop_failed,
+            room=lambda: self.machine.disk.room, on_fatal=self.machine.refused,
         )  # fmt: skip
         self.engine._wakeup = Wakeup(self.wake)  # type: ignore[assignment]
 
@@ -119,6 +125,7 @@ class Process:
         self.consensus = consensus = WatchedConsensus(self, self.engine)
         time_ns = self.clock.time_ns
         guard = Guard(consensus, _METRICS, self._leader)
+        guard.on_storage_failure = self._found_damage
         admission = Admission(consensus, _METRICS, leader_address=self._leader, time_ns=time_ns)
         barrier = ReadBarrier(consensus, self._leader)
         fraud = SimFraudClient(self, _METRICS)
@@ -127,12 +134,34 @@ class Process:
             book, admission, fraud, _METRICS,
             unscored_allow_max_minor=UNSCORED_ALLOW_MAX_MINOR, time_ns=time_ns,
         )  # fmt: skip
+        desk.on_storage_failure = self._found_damage
         self._servicers = (
             LedgerServicer(self.store, admission, barrier, guard, PIN_KEY, time_ns),
             PaymentsServicer(book, desk, barrier, guard, admission, PIN_KEY),
         )
         expiry = Expiry(WatchedConsensus(self, self.engine, "expire"), lambda: self.store.next_expiry_ns, time_ns)
         self.loop.create_task(expiry.run())
+
+    def _found_damage(self, error: BaseException) -> None:
+        """On the service's loop: production ends the process in here."""
+        self.machine.found_damage(error)
+        raise asyncio.CancelledError
+
+    # The scrubber's thread
+
+    def _scrub_later(self) -> None:
+        self.world.timeline.after(SCRUB_EVERY_S, self._scrub)
+
+    def _scrub(self) -> None:
+        if not self.alive:
+            return
+        try:
+            if not self.paused:
+                self._scrubber.step()
+        except DAMAGE as error:
+            self.machine.found_damage(error)
+        else:
+            self._scrub_later()
 
     def _leader(self) -> str:
         return self.engine.status().leader_id

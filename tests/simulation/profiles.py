@@ -80,6 +80,18 @@ PROFILES = {
         logs_kept_bytes=(0, 1_000),
         durations_s=(0.05, 0.3, 1.0),
     ),
+    "disks": Profile(
+        weight=2,
+        faults={
+            "bit_rot": 12, "older_copy": 8, "disk_lost": 2, "crash": 4, "power_cut": 3, "pause": 2, "isolate": 2,
+            "clean_restart": 2, "crash_at_point": 2, "failing_sync": 1,
+        },
+        kinds=(2, 6),
+        points=_points("journal.", "ledger.", "checkpoint.", "install."),
+        restart_s=(0.05, 0.5),
+        logs_kept_bytes=(0, 10_000, 1 << 29),
+        durations_s=(0.05, 0.3, 1.0),
+    ),
     "reads": Profile(
         weight=3,
         faults={"isolate": 8, "pause": 8, "bridge": 3, "cut": 3, "handover": 3, "clock_rate": 2, "crash": 2},

@@ -36,12 +36,14 @@ BY_RANDOM_SCHEDULES = {
     "goes_on_after_failed_sync": ("replication", 60),
     "journal_never_synced": ("replication", 30),
     "leader_counts_unsynced": ("replication", 30),
-    "unknown_is_refused": ("replication", 90),
+    "unknown_is_refused": ("anything", 90),
     "read_at_once": ("reads", 30),
     "ids_forgotten_at_checkpoint": ("anything", 30),
     "own_clock_in_apply": ("anything", 30),
     "checkpoint_without_pending": ("anything", 30),
     "checkpoint_without_a_row": ("anything", 30),
+    "scrubber_never_looks": ("disks", 60),
+    "older_folder_accepted": ("disks", 60),
 }
 HERE = "tests.simulation.test_canaries"
 BY_DIRECTED_TESTS = {
@@ -59,6 +61,7 @@ BY_DIRECTED_TESTS = {
     "votes_after_disk_loss": ("tests.consensus.test_joining", "test_lost_disk_does_not_lose_what_was_acknowledged"),
     "counts_non_voters": ("tests.consensus.test_joining", "test_acknowledgement_of_a_non_voter_does_not_commit"),
     "promotes_unproven": ("tests.consensus.test_joining", "test_vote_comes_back_only_by_a_proof"),
+    "keeps_old_proofs": ("tests.consensus.test_joining", "test_a_second_lost_disk_needs_a_proof_of_its_own"),
 }
 
 

@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SEEDS = range(1, 1_001)
 JOBS = 2
 HARM = (  # what faults lead to, counted where it happens
-    "answer_lost", "client_cut", "disk_really_lost", "disk_slow", "frame_held", "frame_lost", "frame_reordered",
-    "frame_repeated", "handed_over", "outcome_unknown", "rejoined", "sidecar_dead", "sidecar_lies", "sidecar_slow",
+    "answer_lost", "bit_flipped", "bit_overwritten", "client_cut", "damage_found", "disk_really_lost", "disk_slow",
+    "frame_held", "frame_lost", "frame_reordered", "frame_repeated", "handed_over", "older_copy_put_back",
+    "older_copy_refused", "outcome_unknown", "rejoined", "sidecar_dead", "sidecar_lies", "sidecar_slow",
     "snapshot_installed", "snapshot_made", "stopped_on_sync_error", "stream_ended", "sync_failed", "unknown_resolved",
 )  # fmt: skip
 

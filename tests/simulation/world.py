@@ -118,6 +118,8 @@ class World:
         processes = [machine.process for machine in self.machines.values()]
         if any(process is None or process.draining for process in processes) or not self.clients.is_idle:
             return False
+        if any(machine.may_have_forgotten for machine in self.machines.values()):
+            return False  # a bit is still flipped, or an older disk still in use
         statuses = [process.engine.status() for process in processes if process is not None]
         leaders = [status for status in statuses if status.ready]
         return bool(leaders) and all(
@@ -133,4 +135,6 @@ class World:
             else:
                 status = machine.process.engine.status()
                 parts.append(f"{node} {status.role} term {status.term} {status.applied_position}/{status.last_index}")
+            if machine.may_have_forgotten:
+                parts.append(f"{node} has been {' and '.join(sorted(machine.may_have_forgotten))}")
         return ", ".join(parts)
