@@ -22,6 +22,7 @@ from ussd_edge.limits import BODY_BYTES_MAX, GATEWAY_STEPS_PER_SECOND_MAX, HANDS
 from ussd_edge.menu import texts
 from ussd_edge.menu.asks import Screen
 from ussd_edge.rates import RateLimit
+from ussd_edge.readiness import Readiness
 from ussd_edge.sessions import Sealer
 from ussd_edge.steps import Steps
 from ussd_edge.store import SessionStore
@@ -73,6 +74,7 @@ class UssdApp:
         phone = BrowserPhone(settings.service_code, settings.gateways, settings.sms_file)
         self._phone = phone if settings.browser_phone else None
         self._open: tuple[Client, SessionStore, Steps] | None = None
+        self._readiness: Readiness | None = None
         self._gateway_rates = {
             name: RateLimit(one.steps_per_second_max, 1.0, keys_max=1) for name, one in settings.gateways.items()
         }
@@ -103,6 +105,7 @@ class UssdApp:
                     currency=self._settings.currency, clock_ms=self._clock_ms,
                 )  # fmt: skip
                 self._open = client, store, steps
+                self._readiness = Readiness(client)
                 await send({"type": "lifespan.startup.complete"})
             else:
                 if self._open is not None:
@@ -115,8 +118,11 @@ class UssdApp:
         method, path = scope["method"], scope["path"]
         name, slash, rest = path.removeprefix(PREFIX).partition("/")
         gateway = GATEWAYS.get(name) if path.startswith(PREFIX) and name in self._settings.gateways else None
-        if path == "/healthz" and method == "GET":
+        if path == "/livez" and method == "GET":
             await _respond(send, 200, b"ok")
+        elif path == "/healthz" and method == "GET":
+            reason = await self._readiness.reason() if self._readiness is not None else "starting"
+            await _respond(send, 503 if reason else 200, (reason or "ok").encode())
         elif gateway is None:
             phone = self._phone if method == "GET" else None
             page = phone.answer(path, bytes(scope["query_string"])) if phone is not None else None

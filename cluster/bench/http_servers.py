@@ -73,7 +73,7 @@ def running(command: list[str], port: int, certificates: Path) -> Iterator[psuti
     process = psutil.Process(child.pid)
     try:
         end_s = time.monotonic() + START_TIMEOUT_S
-        while not answers_http(f"http://{LOOPBACK}:{port}/healthz"):
+        while not answers_http(f"http://{LOOPBACK}:{port}/livez"):
             if child.poll() is not None or time.monotonic() > end_s:
                 raise RuntimeError(f"{' '.join(command)} does not come up")
             time.sleep(0.05)

@@ -292,6 +292,7 @@ def test_ussd_rubbish(cluster: Layout, operator: Caller, form: dict[str, str], s
 
 def test_http_rubbish(cluster: Layout, operator: Caller) -> None:
     url = f"http://{cluster.edge_address}"
+    assert httpx.get(f"{url}/livez").text == "ok"
     assert httpx.get(f"{url}/healthz").text == "ok"
     assert httpx.get(f"{url}/ussd/africastalking").status_code == 405
     assert httpx.post(f"{url}/ussd/other").status_code == 404

@@ -4,6 +4,7 @@ each payment under its id, as the ledger does."""
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from cluster.certificates import ensure_certificates, tls_paths
 from kibubu_client import Client, TlsFiles
-from tests.kibubu_client.scripted import ScriptedNode
+from tests.kibubu_client.scripted import NOT_LEADER, ScriptedNode
 from tests.ussd_edge.wires import CODE
 from ussd_edge.app import EdgeSettings, GatewaySettings, UssdApp
 from ussd_edge.gateways import GATEWAYS
@@ -34,6 +35,17 @@ class Node(ScriptedNode):
         self.paid: list[payments_pb2.Payment] = []
         self.wrong_tries = 0
         self.languages: dict[str, str] = {}
+        self.leads = True
+        self.lookups = 0
+
+    async def LookupPayment(  # noqa: N802
+        self, request: payments_pb2.LookupPaymentRequest, context: Any
+    ) -> payments_pb2.LookupPaymentResponse:
+        self.lookups += 1
+        if not self.leads:
+            self.script = deque([NOT_LEADER])
+            await self._follow(context)
+        return payments_pb2.LookupPaymentResponse()
 
     async def QuotePayments(  # noqa: N802
         self, request: payments_pb2.QuotePaymentsRequest, context: Any

@@ -140,7 +140,28 @@ async def test_only_what_a_gateway_speaks_is_heard(gateway: httpx.AsyncClient) -
     assert (await gateway.get(URL)).headers["allow"] == "POST"
     for path in ("/", "/ussd", "/ussd/", "/ussd/hubtel", "/ussd/africastalking/", "/ussd/africastalking/event", "/x"):
         assert (await gateway.post(path, data=form(""))).status_code == 404, path
-    assert (await gateway.get("/healthz")).text == "ok"
+    assert (await gateway.get("/livez")).text == "ok"
+    assert (await gateway.post("/livez")).status_code == 404
+
+
+async def test_health_is_that_a_leader_answers(
+    gateway: httpx.AsyncClient, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load balancer must not send customers to an edge that can only say that it cannot."""
+    monkeypatch.setattr("ussd_edge.readiness.GOOD_FOR_S", 0.0)
+    assert ((await gateway.get("/healthz")).status_code, (await gateway.get("/healthz")).text) == (200, "ok")
+    node.leads = False
+    answer = await gateway.get("/healthz")
+    assert (answer.status_code, answer.text) == (503, "no leader is reachable")
+    assert (await gateway.get("/livez")).status_code == 200
+    node.leads = True
+    assert (await gateway.get("/healthz")).status_code == 200
+
+
+async def test_asking_often_does_not_load_the_nodes(gateway: httpx.AsyncClient, node: Node) -> None:
+    for _ in range(20):
+        assert (await gateway.get("/healthz")).status_code == 200
+    assert node.lookups <= 2
 
 
 async def test_the_end_of_a_session_is_counted(gateway: httpx.AsyncClient, registry: CollectorRegistry) -> None:
