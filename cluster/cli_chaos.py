@@ -20,6 +20,7 @@ _SAVED = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--list", "list_only", is_flag=True, help="List the scenarios and what this machine forbids.")
 @click.option("--kills", type=click.IntRange(0, 1_000), help="So many strikes, evenly; alone: kill -9 of the leader.")
 @click.option("--seconds", type=click.FloatRange(1, 86_400), default=30.0, show_default=True)
+@click.option("--stored", type=click.IntRange(0), default=0, help="Transfers in the ledger before it begins.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the traffic, the order and the targets.")
 @click.option("--keep", is_flag=True, help="Leave the cluster's files for inspection.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("chaos-results"), show_default=True)
@@ -30,8 +31,8 @@ _SAVED = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Judge a saved history again.",
 )
 def chaos(
-    *, names: tuple[str, ...], list_only: bool, kills: int | None, seconds: float, seed: int, keep: bool, output: Path,
-    saved: Path | None,
+    *, names: tuple[str, ...], list_only: bool, kills: int | None, seconds: float, stored: int, seed: int, keep: bool,
+    output: Path, saved: Path | None,
 ) -> None:  # fmt: skip
     """Hurt a temporary cluster under load in every way that this machine permits, then prove that nothing was lost."""
     if list_only:
@@ -58,7 +59,7 @@ def chaos(
         raise click.ClickException("nothing is left to do on this machine")
     plan = Plan(choice.faults, seconds, kills or 0)
     with open_arena(layout_from_environment(), choice.needs, click.echo, keep=keep) as arena:
-        report, evidence = ordeal(arena, choice.name, plan, seed, click.echo)
+        report, evidence = ordeal(arena, choice.name, plan, seed, click.echo, stored)
     report.skipped = choice.skipped
     for line in report.lines():
         click.echo(line)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from cluster import lifecycle, processes
 from cluster.calls import Caller, operator_caller
 from cluster.chaos.arena import Arena
+from cluster.chaos.ballast import Ballast
 from cluster.chaos.events import Event, LeaderWatch
 from cluster.chaos.network import Network
 from cluster.health import find_leader, is_serving, listens, node_status
@@ -39,13 +40,16 @@ class StoppedError(Exception):
 
 
 class Ground:
-    def __init__(self, arena: Arena, caller: Caller, watch: LeaderWatch, say: Say, rng: random.Random) -> None:
+    def __init__(
+        self, arena: Arena, caller: Caller, watch: LeaderWatch, say: Say, rng: random.Random, ballast: Ballast
+    ) -> None:
         self.layout = arena.layout
         self.shims, self.volumes = arena.shims, arena.volumes
         self._network = arena.network
         self.caller = caller
         self.random = rng
         self.events: list[Event] = []
+        self.ballast = ballast
         self._stopping = threading.Event()
         self._watch = watch
         self._say = say
@@ -116,6 +120,11 @@ class Ground:
         status = node_status(self.caller, self.layout.api_address(node_id))
         return status.role if status is not None else ""
 
+    def applied(self, node_id: str) -> int:
+        """The position that it has applied; 0 when it does not answer."""
+        status = node_status(self.caller, self.layout.api_address(node_id))
+        return status.applied_position if status is not None else 0
+
     def wait_joined(self, node_id: str) -> None:
         if not wait_for(lambda: self.role(node_id) in ("leader", "follower"), RECOVERY_WAIT_S):
             raise NotRecoveredError(f"{node_id} does not join: it is {self.role(node_id) or 'silent'}")
@@ -184,12 +193,12 @@ def wait_for(probe: Callable[[], T], timeout_s: float) -> T | None:
 
 
 @contextlib.contextmanager
-def open_ground(arena: Arena, say: Say, seed: int) -> Iterator[Ground]:
+def open_ground(arena: Arena, say: Say, seed: int, ballast: Ballast) -> Iterator[Ground]:
     watch = LeaderWatch(arena.layout)
     watch.start()
     try:
         with operator_caller(arena.layout) as caller:
-            ground = Ground(arena, caller, watch, say, random.Random(seed))
+            ground = Ground(arena, caller, watch, say, random.Random(seed), ballast)
             try:
                 yield ground
             finally:

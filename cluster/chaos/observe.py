@@ -54,12 +54,14 @@ class NodeLog:
     problems: list[str] = field(default_factory=list)
 
 
-def read_logs(caller: Caller, layout: Layout, problems: list[str]) -> dict[str, NodeLog]:
-    """Of every node that answers; one that does not is a problem."""
+def read_logs(caller: Caller, layout: Layout, problems: list[str], ballast: Sequence[int] = ()) -> dict[str, NodeLog]:
+    """Of every node that answers; one that does not is a problem. Transfers between two accounts of the ballast are
+    left out, but the hash chain has them."""
+    aside = np.array(sorted(ballast), dtype=np.uint64)
     logs = {}
     for node_id in layout.node_ids:
         try:
-            logs[node_id] = _read_log(caller, layout.api_address(node_id))
+            logs[node_id] = _read_log(caller, layout.api_address(node_id), aside)
         except (CallError, grpc.RpcError) as error:
             problems.append(f"{node_id}: its log cannot be read ({error})")
             continue
@@ -67,7 +69,7 @@ def read_logs(caller: Caller, layout: Layout, problems: list[str]) -> dict[str, 
     return logs
 
 
-def _read_log(caller: Caller, address: str) -> NodeLog:
+def _read_log(caller: Caller, address: str, aside: Records) -> NodeLog:
     stub = admin_pb2_grpc.AdminServiceStub(caller.channel(address))
     chain, position, parts = bytes(32), 0, []
     expired: list[tuple[int, int, int, int]] = []
@@ -78,7 +80,7 @@ def _read_log(caller: Caller, address: str) -> NodeLog:
             chain = _chain(chain, entry)
             if (entry.position, entry.chain_hash) != (position, chain) and len(found.problems) < _PROBLEMS_MAX:
                 found.problems.append(f"position {entry.position}: the hash chain is broken, or entries are missing")
-            parts.append(_rows(entry))
+            parts.append(_rows(entry, aside))
             expired += [(entry.position, entry.timestamp_ns, ref >> 16, ref & 0xFFFF) for ref in entry.expired]
     found.expired = np.array(expired, EXPIRED)
     if parts:
@@ -96,7 +98,7 @@ def _chain(previous: bytes, entry: admin_pb2.ExportedEntry) -> bytes:
     return digest.digest()
 
 
-def _rows(entry: admin_pb2.ExportedEntry) -> tuple[Records, Records]:
+def _rows(entry: admin_pb2.ExportedEntry, aside: Records) -> tuple[Records, Records]:
     """The entry's transfers with their outcomes, and which of them are repetitions."""
     if not entry.entry:
         return np.zeros(0, LOGGED), np.zeros(0, bool)
@@ -111,7 +113,11 @@ def _rows(entry: admin_pb2.ExportedEntry) -> tuple[Records, Records]:
         rows[name] = outcomes[name]
     rows["position"], rows["timestamp_ns"] = entry.position, entry.timestamp_ns
     rows["offset"] = np.arange(count)
-    return rows, (outcomes["flags"] & DUPLICATE) != 0
+    is_repeat = (outcomes["flags"] & DUPLICATE) != 0
+    if len(aside):
+        kept = ~(np.isin(rows["debit_account"], aside) & np.isin(rows["credit_account"], aside))
+        return rows[kept], is_repeat[kept]
+    return rows, is_repeat
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Report:
     faulted_rate: float = 0.0
     calm_latency_p99_ms: float = 0.0
     silence_max_s: float = 0.0
+    memory_mib: dict[str, tuple[int, int]] = field(default_factory=dict)  # of each node: before, at the end
     checked_per_second: float = 0.0
     verify_lines: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -79,6 +80,8 @@ class Report:
             f"longest time without an acknowledgement: {self.silence_max_s:.2f} s",
             f"acknowledged a second: {self.calm_rate:,.0f} without faults, {self.faulted_rate:,.0f} under them: "
             f"goodput {self.goodput:.2f}; answers without faults p99 {self.calm_latency_p99_ms:.0f} ms",
+            "memory of nodes, MiB, in the beginning and at the end: "
+            + "; ".join(f"{name} {first:,} {last:,}" for name, (first, last) in self.memory_mib.items()),
             f"states of running nodes compared at {self.states_compared:,} positions",
             *self.verify_lines,
             f"checked at {self.checked_per_second:,.0f} operations a second",
@@ -114,6 +117,7 @@ def save(evidence: Evidence, path: Path) -> None:
     arrays |= {f"expired_{node}": expired for node, expired in evidence.expired.items()}
     for name in ("opening_minor", "final_balances_minor"):
         arrays[name] = np.array(list(getattr(evidence, name).items()), np.int64).reshape(-1, 2)
+    arrays["aside_minor"] = np.array([evidence.aside_minor], np.int64)
     for name in ("guarded", "own_accounts"):
         arrays[name] = np.array(sorted(getattr(evidence, name)), np.int64)
     np.savez_compressed(path, operations=evidence.operations, reads=evidence.reads, **arrays)
@@ -129,6 +133,7 @@ def load(path: Path) -> Evidence:
             {name.removeprefix("expired_"): saved[name] for name in saved.files if name.startswith("expired_")},
             dict(saved["opening_minor"].tolist()),
             dict(saved["final_balances_minor"].tolist()),
+            int(saved["aside_minor"].sum()) if "aside_minor" in saved.files else 0,
             frozenset(saved["guarded"].tolist()),
             frozenset(saved["own_accounts"].tolist()),
         )

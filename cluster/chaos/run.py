@@ -16,10 +16,11 @@ from cluster.accounts import LEDGER_KES
 from cluster.calls import Caller, operator_caller
 from cluster.chaos import measures
 from cluster.chaos.arena import Arena
+from cluster.chaos.ballast import Ballast
 from cluster.chaos.checker import Evidence, Outcome, check
 from cluster.chaos.checker.records import Records
 from cluster.chaos.comparing import Comparison
-from cluster.chaos.ground import open_ground
+from cluster.chaos.ground import Ground, open_ground
 from cluster.chaos.history import History, numbers_of
 from cluster.chaos.observe import read_balances, read_logs, resolve
 from cluster.chaos.people import People, customers, judge_people, moved_money
@@ -44,9 +45,10 @@ AFTER_S = 1.0
 Say = Callable[[str], None]
 
 
-def ordeal(arena: Arena, name: str, plan: Plan, seed: int, say: Say) -> tuple[Report, Evidence]:
+def ordeal(arena: Arena, name: str, plan: Plan, seed: int, say: Say, stored: int = 0) -> tuple[Report, Evidence]:
+    """`stored`: so many transfers are in the ledger before it begins."""
     started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return asyncio.run(_ordeal(arena, Report(name, seed, started_at), plan, say))
+    return asyncio.run(_ordeal(arena, Report(name, seed, started_at), plan, say, stored))
 
 
 @dataclass(slots=True)
@@ -67,8 +69,11 @@ class Load:
         self.comparison.stop()
 
 
-async def _ordeal(arena: Arena, report: Report, plan: Plan, say: Say) -> tuple[Report, Evidence]:
+async def _ordeal(arena: Arena, report: Report, plan: Plan, say: Say, stored: int) -> tuple[Report, Evidence]:
     history, layout = History(), arena.layout
+    ballast = Ballast(layout, say)
+    if stored:
+        await asyncio.to_thread(ballast.store, stored)
     with operator_caller(layout, deadline_s=30.0) as caller:
         numbers = await asyncio.to_thread(customers, caller)
         async with operator_client(layout, deadline_s=CLIENT_DEADLINE_S) as client:
@@ -76,12 +81,12 @@ async def _ordeal(arena: Arena, report: Report, plan: Plan, say: Say) -> tuple[R
             await _fund(client, history, issuance, accounts)
             traffic = Traffic(client, accounts, history, report.seed)
             load = Load(history, traffic, People(layout, client, numbers), Comparison(layout, caller))
-            await _storm(arena, load, report, plan, say)
+            await _storm(arena, load, report, plan, say, ballast)
         operations = history.operations()
         await asyncio.to_thread(_resolve, caller, operations, report)
         await asyncio.to_thread(_settle, layout, caller)
         evidence = await asyncio.to_thread(
-            _gather, layout, caller, operations, history.reads(), [issuance, *accounts], report
+            _gather, layout, caller, operations, history.reads(), [issuance, *accounts], ballast, report
         )
         moved = await asyncio.to_thread(moved_money, caller, numbers)
     report.states_compared = load.comparison.positions
@@ -93,14 +98,16 @@ async def _ordeal(arena: Arena, report: Report, plan: Plan, say: Say) -> tuple[R
 
 
 def _gather(
-    layout: Layout, caller: Caller, operations: Records, reads: Records, accounts: list[int], report: Report
-) -> Evidence:
+    layout: Layout, caller: Caller, operations: Records, reads: Records, accounts: list[int], ballast: Ballast,
+    report: Report,
+) -> Evidence:  # fmt: skip
     """The nodes' own verification, their logs, and the balances at the end."""
     verdict = inspection.verify(layout, caller)
     report.verify_lines = verdict.lines
     report.problems += verdict.problems
-    nodes = read_logs(caller, layout, report.problems)
+    nodes = read_logs(caller, layout, report.problems, ballast.accounts)
     states = [node_status(caller, address) for address in layout.api_addresses]
+    aside = frozenset(ballast.accounts)
     balances = read_balances(caller, max((state.accounts_total for state in states if state), default=0))
     return Evidence(
         operations,
@@ -108,17 +115,19 @@ def _gather(
         {node_id: node.log for node_id, node in nodes.items()},
         {node_id: node.repeats for node_id, node in nodes.items()},
         {node_id: node.expired for node_id, node in nodes.items()},
-        final_balances_minor=balances.minor,
-        guarded=balances.guarded,
+        final_balances_minor={number: minor for number, minor in balances.minor.items() if number not in aside},
+        aside_minor=sum(minor for number, minor in balances.minor.items() if number in aside),
+        guarded=balances.guarded - aside,
         own_accounts=frozenset(accounts),
     )
 
 
-async def _storm(arena: Arena, load: Load, report: Report, plan: Plan, say: Say) -> None:
+async def _storm(arena: Arena, load: Load, report: Report, plan: Plan, say: Say, ballast: Ballast) -> None:
     """Load all the time; first calm, for comparison, then the faults."""
     running = asyncio.create_task(load.run())
-    with open_ground(arena, say, report.seed) as ground:
+    with open_ground(arena, say, report.seed, ballast) as ground:
         await _until_warm(load)
+        memory_before = _memory_mib(ground)
         calm_from_ns = time.monotonic_ns()
         await asyncio.sleep(min(max(CALM_S_MIN, plan.seconds / 4), CALM_S_MAX))
         faulted_from_ns = time.monotonic_ns()
@@ -126,10 +135,16 @@ async def _storm(arena: Arena, load: Load, report: Report, plan: Plan, say: Say)
         faulted_to_ns = time.monotonic_ns()
         await asyncio.sleep(AFTER_S)
         report.events = ground.events
+        now = _memory_mib(ground)
+        report.memory_mib = {node_id: (before, now[node_id]) for node_id, before in memory_before.items()}
     load.stop()
     await running
     report.problems += [f"a client's call was refused: {text}" for text in load.traffic.refused_calls]
     _measure(load.history, load.traffic, report, (calm_from_ns, faulted_from_ns, faulted_to_ns))
+
+
+def _memory_mib(ground: Ground) -> dict[str, int]:
+    return {node_id: ground.memory_bytes(node_id) >> 20 for node_id in ground.layout.node_ids}
 
 
 async def _until_warm(load: Load) -> None:

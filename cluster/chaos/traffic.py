@@ -29,6 +29,7 @@ AMOUNT_MINOR_MAX = 2_000  # now and then more than an account has, so that refus
 WAITING_MAX = 1_000  # reservations remembered for somebody to end
 AGAIN_SHARE = 0.05  # of batches that are sent a second time although they were answered
 TIME_OUTS_S = (0, 0, 1, 2, 30)  # of reservations; 0 = none
+FORGOTTEN_SHARE = 0.4  # of reservations with a time limit, which nobody ends
 LINKED_SHARE, PENDING_SHARE, END_SHARE = 0.15, 0.1, 0.2
 
 
@@ -120,6 +121,8 @@ class Traffic:
 
     def _remember_waiting(self, batch: Records, replies: Records) -> None:
         if int(batch["flags"][0]) != PENDING or int(replies["status"][0]) != STATUS_OK:
+            return
+        if int(batch["timeout_s"][0]) and self._random.random() < FORGOTTEN_SHARE:
             return
         if len(self._waiting) < WAITING_MAX:
             parties = int(batch["debit_account"][0]), int(batch["credit_account"][0])

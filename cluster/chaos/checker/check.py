@@ -222,7 +222,7 @@ def _check_model(evidence: Evidence, log: Records, expired: Records, verdict: Ve
         mine_minor = books.balance_minor.get(account, 0)
         if mine_minor != balance_minor:
             verdict.add(Rule.FINAL_BALANCE_WRONG, f"account {account}: has {balance_minor}, must have {mine_minor}")
-    total_minor = sum(evidence.final_balances_minor.values())
+    total_minor = sum(evidence.final_balances_minor.values()) + evidence.aside_minor
     if total_minor:
         verdict.add(Rule.NOT_CONSERVED, f"all balances together are {total_minor}, must be 0")
     return np.array(replayed.timed_out, dtype=np.int64).reshape(-1, 4)

@@ -95,6 +95,7 @@ class Evidence:
     expired: Mapping[str, Records] = field(default_factory=dict)  # node: EXPIRED, in the order in which it happened
     opening_minor: Mapping[int, int] = field(default_factory=dict)  # account: before the first operation
     final_balances_minor: Mapping[int, int] = field(default_factory=dict)  # account: read after everything was over
+    aside_minor: int = 0  # what all accounts have together whose transfers among themselves are left out of the logs
     guarded: frozenset[int] = frozenset()  # accounts whose debits must not exceed their credits
     own_accounts: frozenset[int] = frozenset()  # nobody but the clients moves money of these; none = of all accounts
 

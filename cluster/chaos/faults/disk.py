@@ -13,6 +13,7 @@ from cluster.layout import NODE_IDS
 
 SLOW_SYNC_US = 150_000
 BAD_FOR_S = 3.0
+HAND_OVER_WAIT_S = 10.0
 JOIN_WAIT_S = 15.0
 LYING_FOR_S = 3.0  # shorter than the kernel waits before it writes by itself
 _EXIT_WAIT_S = 10.0
@@ -20,8 +21,8 @@ _EXIT_WAIT_S = 10.0
 
 @fault("slow-disk-leader", needs=("shim",))
 def slow_disk_leader(ground: Ground) -> None:
-    """every sync of the leader takes 150 ms longer"""
-    _slow_disk(ground, "slow-disk-leader", ground.leader())
+    """every sync of the leader takes 150 ms longer; it should hand its lead over"""
+    _slow_disk(ground, "slow-disk-leader", ground.leader(), hands_over=True)
 
 
 @fault("slow-disk-follower", needs=("shim",))
@@ -30,13 +31,17 @@ def slow_disk_follower(ground: Ground) -> None:
     _slow_disk(ground, "slow-disk-follower", ground.any_follower())
 
 
-def _slow_disk(ground: Ground, name: str, node_id: str) -> None:
+def _slow_disk(ground: Ground, name: str, node_id: str, *, hands_over: bool = False) -> None:
     shim = ground.shims[node_id]
     with ground.strike(name, node_id) as event:
         before = shim.control.delayed
         shim.control.sync_delay_us = SLOW_SYNC_US
+        started_s = time.monotonic()
         try:
-            ground.hold(BAD_FOR_S)
+            if hands_over:
+                wait_for(lambda: ground.leader() != node_id, HAND_OVER_WAIT_S)
+                event.notes["handed_over_s"] = time.monotonic() - started_s
+            ground.hold(max(BAD_FOR_S - (time.monotonic() - started_s), 0.0))
         finally:
             shim.heal()
         event.notes["slow_syncs"] = shim.control.delayed - before

@@ -7,13 +7,15 @@ import time
 import urllib.request
 
 from cluster.chaos.faults.kinds import fault
-from cluster.chaos.ground import Ground, wait_for
+from cluster.chaos.ground import Ground, NotRecoveredError, wait_for
 from cluster.layout import EDGE, FRAUD, NODE_IDS, PROMETHEUS
 
 DEAD_FOR_S = 0.5
 STOPPED_FOR_S = 2.0
 CALM_S = 10.0
 _TIMED_WAIT_S = 8.0
+BEHIND = 1_000_000  # transfers
+CATCH_UP_WAIT_S = 600.0
 
 
 @fault("calm", in_mix=False)
@@ -39,6 +41,21 @@ def follower_killed(ground: Ground) -> None:
     with ground.strike("follower-killed", follower):
         ground.kill(follower)
         ground.hold(DEAD_FOR_S)
+
+
+@fault("follower-behind", in_mix=False)
+def follower_behind(ground: Ground) -> None:
+    """a follower is away while a million transfers are made; how long it takes to catch up, under load"""
+    follower = ground.any_follower()
+    with ground.strike("follower-behind", follower) as event:
+        ground.kill(follower)
+        ground.ballast.store(BEHIND)
+        target = ground.applied(ground.leader())
+        started_s = time.monotonic()
+        ground.start(follower)
+        if not wait_for(lambda: ground.applied(follower) >= target, CATCH_UP_WAIT_S):
+            raise NotRecoveredError(f"{follower} has not caught up within {CATCH_UP_WAIT_S:g} s")
+        event.notes["caught_up_s"] = time.monotonic() - started_s
 
 
 @fault("two-killed")
