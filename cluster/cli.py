@@ -20,6 +20,7 @@ from cluster.cli_bench import bench
 from cluster.cli_books import balance, receipt, statement, trial_balance
 from cluster.cli_bulk import bulk
 from cluster.cli_chaos import chaos
+from cluster.cli_config import document, tariff
 from cluster.cli_fraud import fraud
 from cluster.cli_load import simulate
 from cluster.config_files import SERVICE_CODE
@@ -232,6 +233,8 @@ def verify() -> None:
 
 
 main.add_command(balance)
+main.add_command(document)
+main.add_command(tariff)
 main.add_command(bench)
 main.add_command(bulk)
 main.add_command(chaos)

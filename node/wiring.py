@@ -60,6 +60,7 @@ from node.service.review_book import ReviewBook
 from node.service.review_desk import ReviewDesk, ThresholdsInForce
 from node.service.review_servicer import ReviewServicer
 from node.service.scrubbing import ScrubThread
+from node.service.tariff_book import TariffBook
 from node.service.tls import load_server_credentials
 from node.service.voucher_payer import VoucherPayer
 from node.storage.damage import DAMAGE, DamagedFolderError, mark_damaged
@@ -180,7 +181,7 @@ class Node:
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self._pin_key = read_key(config.pin_key_file)
-        self._tariffs = load_tariffs(config.tariff_path)
+        files = load_tariffs(config.tariff_path)
         store_config = StoreConfig(
             cluster_id=config.cluster_id,
             node_id=config.node_id,
@@ -189,6 +190,7 @@ class Node:
         )
         data = open_data_folder(config.data_dir, store_config, alone=not config.peers)
         self._store, self._journal = data.store, data.log
+        self._tariffs = TariffBook(self._store, files)
         self._store.on_failure = self._die
         self._scrubber = Scrubber(data.store.database, data.log)
         self._registry = CollectorRegistry()
@@ -281,7 +283,7 @@ class Node:
             ReviewDesk(self._store, admission, thresholds),
         )  # fmt: skip
         review_pb2_grpc.add_ReviewServiceServicer_to_server(review, services)
-        configuration = ConfigServicer(self._store, admission, barrier, guard)
+        configuration = ConfigServicer(self._store, admission, barrier, guard, self._tariffs)
         config_pb2_grpc.add_ConfigServiceServicer_to_server(configuration, services)
         bulk = BulkServicer(BulkBook(self._store, book), book, desk, admission, barrier, guard)
         bulk_pb2_grpc.add_BulkServiceServicer_to_server(bulk, services)

@@ -13,7 +13,7 @@ from node.ledger import tiers
 from node.ledger.documents import tiers_in
 from node.ledger.tiers import Tiers
 from node.payments.rates import check_pair, parse_rate
-from node.payments.tariffs import TariffError, parse_tariff
+from node.payments.tariffs import TariffError, tariff_of
 from node.service import fraud_thresholds
 
 Rule = Callable[[str, bytes], str]
@@ -21,8 +21,8 @@ Rule = Callable[[str, bytes], str]
 
 def _tariff(key: str, body: bytes) -> str:
     try:
-        tariff = parse_tariff(tomllib.loads(body.decode()), "tariff")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TariffError) as error:
+        tariff = tariff_of(body, "tariff")
+    except TariffError as error:
         raise ValueError(str(error)) from error
     own_key = f"{tariff.currency}/{tariff.effective.isoformat()}"
     if key and key != own_key:

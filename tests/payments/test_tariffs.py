@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.ledger.currencies import CURRENCIES, Currency
 from node.ledger.statuses import PaymentKind
 from node.payments.tariffs import SAMPLE_FOLDER, Tariff, TariffError, excise_within, load_tariffs, parse_tariff
 
@@ -121,8 +122,9 @@ def test_the_newest_tariff_in_force_on_the_local_day_applies(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("field", "value", "complaint"),
     [
-        ("currency", "kes", "currency: must be three capital letters"),
-        ("currency", 404, "currency: must be three capital letters"),
+        ("currency", "kes", "currency: must be one of KES, "),
+        ("currency", 404, "currency: must be one of KES, "),
+        ("currency", "UGX", "ledger: must be 800, the number of UGX"),
         ("ledger", 0, "ledger: must be a whole number from 1 to 999"),
         ("ledger", "404", "ledger: must be a whole number"),
         ("ledger", True, "ledger: must be a whole number"),
@@ -133,7 +135,12 @@ def test_the_newest_tariff_in_force_on_the_local_day_applies(tmp_path: Path) -> 
         ("excise_percent", 15.0, "excise_percent: must be a whole number"),
         ("send_money", {}, "send_money.bands: missing"),
         ("send_money", {"bands": [[1, 100]]}, "send_money.bands[0]: must be [from, to, fee]"),
-        ("send_money", {"bands": [[1, 100, 0.5]]}, "send_money.bands[0]: must be [from, to, fee]"),
+        ("send_money", {"bands": [[1, 100, 0.5]]}, "send_money.bands[0]: the fee must be whole KES or a text"),
+        ("send_money", {"bands": [[1, 100, "0.505"]]}, "send_money.bands[0]: the fee KES has 2 decimals, is"),
+        ("send_money", {"bands": [[1, 100, "much"]]}, "send_money.bands[0]: the fee must be an amount in KES"),
+        ("send_money", {"bands": [[1, 100, 7], [101, 200, 6]]}, "send_money.bands[1]: the fee must not be less than"),
+        ("send_money", {"bands": [[1, 100, 7]], "bearers": 1}, "send_money.bearers: unknown; there are"),
+        ("send_mony", {"bands": [[1, 100, 7]]}, "send_mony: is no kind of payment"),
         ("send_money", {"bands": [[0, 100, 0]]}, "send_money.bands[0]: must go up from 1"),
         ("send_money", {"bands": [[1, 100, 0], [102, 500, 7]]}, "send_money.bands[1]: must begin at 101"),
         ("send_money", {"bands": [[1, 100, 0], [100, 500, 7]]}, "send_money.bands[1]: must begin at 101"),
@@ -205,3 +212,68 @@ def test_agents_are_paid_by_the_band_and_nothing_beyond_it(kenya: Tariff) -> Non
     out = kenya.fee(PaymentKind.CASH_OUT, 300_000)
     assert out is not None
     assert (out.fee_minor, out.commission_minor) == (5_200, 2_000)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[dict[str, Any], Currency]:
+    """Any table that the rules allow, with what it is in."""
+    currency = draw(st.sampled_from(list(CURRENCIES.values())))
+    bearer = draw(st.sampled_from(["customer", "business", "shared"]))
+    widths = draw(st.lists(st.integers(1, 5_000), min_size=1, max_size=8))
+    steps = draw(st.lists(st.integers(0, 9_999), min_size=len(widths), max_size=len(widths)))
+    low, fee_minor, bands = draw(st.integers(1, 100)), 0, []
+    for width, step in zip(widths, steps, strict=True):
+        fee_minor += step
+        whole, part = divmod(fee_minor, currency.minor_per_unit)
+        bands.append([low, low + width - 1, f"{whole}.{part:0{currency.exponent}}" if currency.exponent else whole])
+        low += width
+    table: dict[str, Any] = {"bands": bands, "bearer": bearer}
+    if bearer == "shared":
+        table["customer_percent"] = draw(st.integers(0, 100))
+    return table, currency
+
+
+@given(tables(), st.integers(0, 100), st.data())
+def test_whoever_bears_it_a_fee_is_whole_grows_with_the_amount_and_holds_its_duty(
+    drawn: tuple[dict[str, Any], Currency], percent: int, data: st.DataObject
+) -> None:
+    table, currency = drawn
+    raw = GOOD | {"currency": currency.letters, "ledger": currency.number, "excise_percent": percent}
+    tariff = parse_tariff(raw | {"pay_bill": table}, "t.toml")
+    first, last = table["bands"][0][0] * currency.minor_per_unit, table["bands"][-1][1] * currency.minor_per_unit
+    amounts = sorted(data.draw(st.lists(st.integers(first, last), min_size=2, max_size=5)))
+    before = 0
+    for amount_minor in amounts:
+        fee = tariff.fee(PaymentKind.PAY_BILL, amount_minor)
+        if fee is None:  # the business would have to pay more than it gets
+            assert table["bearer"] != "customer"
+            continue
+        band = next(b for b in table["bands"] if amount_minor <= b[1] * currency.minor_per_unit)
+        total_minor = fee.fee_minor + fee.payee_fee_minor
+        assert total_minor == currency.minor(band[2]) >= before
+        assert 0 <= fee.excise_minor <= fee.fee_minor
+        assert 0 <= fee.payee_excise_minor <= fee.payee_fee_minor
+        assert table["bearer"] != "customer" or fee.payee_fee_minor == 0
+        assert table["bearer"] != "business" or fee.fee_minor == 0
+        before = total_minor
+
+
+@pytest.mark.parametrize(
+    ("letters", "amount", "minor"),
+    [
+        ("UGX", 500, 500),
+        ("KES", 500, 50_000),
+        ("USD", "0.50", 50),
+        ("NGN", "6.9", 690),
+        ("ZAR", 1, 100),
+        ("TZS", 7, 700),
+    ],
+)
+def test_a_currency_has_its_own_minor_unit(letters: str, amount: object, minor: int) -> None:
+    assert CURRENCIES[letters].minor(amount) == minor
+
+
+@pytest.mark.parametrize("amount", ["0.5", 0.5, True, None, "1e3", "1_000", " 1", "", "1.", ".5", "9" * 16])
+def test_what_is_no_amount_in_shillings_of_uganda(amount: object) -> None:
+    with pytest.raises(ValueError, match="UGX"):
+        CURRENCIES["UGX"].minor(amount)

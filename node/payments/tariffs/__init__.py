@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import tomllib
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from node.ledger.currencies import CURRENCIES, Currency
 from node.ledger.statuses import PaymentKind
 
 SAMPLE_FOLDER = Path(__file__).parent
-MINOR_PER_UNIT = 100
 _KINDS = {
     "send_money": PaymentKind.SEND_MONEY,
     "pay_till": PaymentKind.PAY_TILL,
@@ -32,6 +32,11 @@ _KINDS = {
     "bulk_payout": PaymentKind.BULK_PAYOUT,
     "remittance": PaymentKind.REMITTANCE,
 }
+KIND_NAMES = {kind: name for name, kind in _KINDS.items()}
+_OTHER_KEYS = frozenset(
+    {"name", "currency", "ledger", "effective_date", "utc_offset_minutes", "excise_percent", "commission"}
+)
+_TABLE_KEYS = frozenset({"bands", "bearer", "customer_percent"})
 _BEARERS = ("customer", "business", "shared")
 
 
@@ -105,11 +110,28 @@ def excise_within(fee_minor: int, percent: int) -> int:
     return (2 * fee_minor * percent + (100 + percent)) // (2 * (100 + percent))
 
 
+class Tariffs(Protocol):
+    """Where prices come from: files (DatedTariffs), or the documents of the cluster (node/service/tariff_book)."""
+
+    def in_force(self, ledger: int, timestamp_ns: int) -> Tariff | None: ...
+
+    def ledger_of(self, currency: str) -> int: ...
+
+    @property
+    def ledgers(self) -> set[int]: ...
+
+    def currency_of(self, ledger: int) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
-class Tariffs:
+class DatedTariffs:
     """Every tariff that the operator has, newest first."""
 
     dated: tuple[Tariff, ...]
+
+    @classmethod
+    def of(cls, tariffs: Iterable[Tariff]) -> DatedTariffs:
+        return cls(tuple(sorted(tariffs, key=lambda tariff: tariff.effective, reverse=True)))
 
     def in_force(self, ledger: int, timestamp_ns: int) -> Tariff | None:
         for tariff in self.dated:
@@ -133,22 +155,28 @@ class Tariffs:
         return next((tariff.currency for tariff in self.dated if tariff.ledger == ledger), "")
 
 
-def load_tariffs(path: Path | None = None) -> Tariffs:
+def load_tariffs(path: Path | None = None) -> DatedTariffs:
     """One file, or every *.toml of a folder; None = the sample. Raises TariffError."""
     folder = path or SAMPLE_FOLDER
     files = sorted(folder.glob("*.toml")) if folder.is_dir() else [folder]
     if not files:
         raise TariffError(f"{folder}: holds no tariff (*.toml)")
-    tariffs = [_load(file) for file in files]
-    return Tariffs(tuple(sorted(tariffs, key=lambda tariff: tariff.effective, reverse=True)))
+    return DatedTariffs.of(_load(file) for file in files)
 
 
 def _load(path: Path) -> Tariff:
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tariff_of(path.read_bytes(), path.name)
+    except OSError as error:
         raise TariffError(f"{path.name}: {error}") from error
-    return parse_tariff(raw, path.name)
+
+
+def tariff_of(body: bytes, name: str) -> Tariff:
+    """Of a file or a document. Raises TariffError."""
+    try:
+        return parse_tariff(tomllib.loads(body.decode()), name)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TariffError(f"{name}: {error}") from error
 
 
 def parse_tariff(raw: dict[str, Any], name: str) -> Tariff:
@@ -158,12 +186,17 @@ def parse_tariff(raw: dict[str, Any], name: str) -> Tariff:
             raise TariffError(f"{name}: {key}: must be a whole number from {low} to {high}, is {value!r}")
         return value
 
-    currency, effective = raw.get("currency"), raw.get("effective_date")
-    if not isinstance(currency, str) or len(currency) != 3 or not currency.isalpha() or not currency.isupper():
-        raise TariffError(f"{name}: currency: must be three capital letters, is {currency!r}")
+    unknown = sorted(set(raw) - _OTHER_KEYS - set(_KINDS))
+    if unknown:
+        raise TariffError(f"{name}: {unknown[0]}: is no kind of payment; there are {', '.join(_KINDS)}")
+    currency, effective = CURRENCIES.get(str(raw.get("currency"))), raw.get("effective_date")
+    if currency is None:
+        raise TariffError(f"{name}: currency: must be one of {', '.join(CURRENCIES)}, is {raw.get('currency')!r}")
+    if whole("ledger", 1, 999) != currency.number:
+        raise TariffError(f"{name}: ledger: must be {currency.number}, the number of {currency.letters}")
     if not isinstance(effective, date) or isinstance(effective, datetime):
         raise TariffError(f"{name}: effective_date: must be a date, is {effective!r}")
-    tables = {kind: _parse_table(raw[key], f"{name}: {key}") for key, kind in _KINDS.items() if key in raw}
+    tables = {kind: _parse_table(raw[key], f"{name}: {key}", currency) for key, kind in _KINDS.items() if key in raw}
     if not tables:
         raise TariffError(f"{name}: has no table; one of {', '.join(_KINDS)} is needed")
     redeemed = tables.get(PaymentKind.REDEEM_VOUCHER)
@@ -176,13 +209,13 @@ def parse_tariff(raw: dict[str, Any], name: str) -> Tariff:
     if unknown:
         raise TariffError(f"{name}: commission.{unknown[0]}: is no kind of payment; there are {', '.join(_KINDS)}")
     commissions = {
-        _KINDS[key]: _parse_table(table, f"{name}: commission.{key}", bearers=("customer",))
+        _KINDS[key]: _parse_table(table, f"{name}: commission.{key}", currency, bearers=("customer",))
         for key, table in raw_commissions.items()
     }
     return Tariff(
         name=str(raw.get("name", name)),
-        currency=currency,
-        ledger=whole("ledger", 1, 999),
+        currency=currency.letters,
+        ledger=currency.number,
         effective=effective,
         utc_offset=timedelta(minutes=whole("utc_offset_minutes", -720, 840)),
         excise_percent=whole("excise_percent", 0, 100),
@@ -191,7 +224,10 @@ def parse_tariff(raw: dict[str, Any], name: str) -> Tariff:
     )
 
 
-def _parse_table(raw: Any, where: str, bearers: Sequence[str] = _BEARERS) -> Table:
+def _parse_table(raw: Any, where: str, currency: Currency, bearers: Sequence[str] = _BEARERS) -> Table:
+    unknown = sorted(set(raw) - _TABLE_KEYS) if isinstance(raw, dict) else []
+    if unknown:
+        raise TariffError(f"{where}.{unknown[0]}: unknown; there are {', '.join(sorted(_TABLE_KEYS))}")
     bands: Sequence[Any] = raw.get("bands", ()) if isinstance(raw, dict) else ()
     if not bands:
         raise TariffError(f"{where}.bands: missing")
@@ -200,25 +236,33 @@ def _parse_table(raw: Any, where: str, bearers: Sequence[str] = _BEARERS) -> Tab
         raise TariffError(f"{where}.bearer: must be one of {', '.join(bearers)}, is {bearer!r}")
     percent = _customer_percent(raw, bearer, where)
     columns = 4 if bearer == "shared" and percent is None else 3
-    expected = None
+    expected, fees_before = None, 0
+    all_fees: list[list[int]] = []
     for number, band in enumerate(bands):
         field = f"{where}.bands[{number}]"
-        if not isinstance(band, list) or len(band) != columns or not all(type(value) is int for value in band):
+        if not isinstance(band, list) or len(band) != columns or not all(type(value) is int for value in band[:2]):
             shape = "[from, to, fee]" if columns == 3 else "[from, to, customer's fee, business's fee]"
             raise TariffError(f"{field}: must be {shape} in whole units, is {band!r}")
-        low, high, *fees = band
+        low, high, *published = band
         if low < 1 or high < low:
             raise TariffError(f"{field}: must go up from 1, is {low} to {high}")
         if expected is not None and low != expected:
             raise TariffError(f"{field}: must begin at {expected}, where the band before ends, is {low}")
+        try:
+            fees = [currency.minor(fee) for fee in published]
+        except ValueError as error:
+            raise TariffError(f"{field}: the fee {error}") from error
         if min(fees) < 0:
-            raise TariffError(f"{field}: the fee must not be negative, is {min(fees)}")
-        expected = high + 1
-    shares = [_shares(band[2:], bearer, percent) for band in bands]
+            raise TariffError(f"{field}: the fee must not be negative, is {min(published)}")
+        if sum(fees) < fees_before:
+            raise TariffError(f"{field}: the fee must not be less than in the band before")
+        expected, fees_before = high + 1, sum(fees)
+        all_fees.append(fees)
+    shares = [_shares(fees, bearer, percent) for fees in all_fees]
     # A published band "101 to 500" holds everything above 100.00 up to 500.00.
     return Table(
-        minimum_minor=bands[0][0] * MINOR_PER_UNIT,
-        uppers_minor=tuple(band[1] * MINOR_PER_UNIT for band in bands),
+        minimum_minor=bands[0][0] * currency.minor_per_unit,
+        uppers_minor=tuple(band[1] * currency.minor_per_unit for band in bands),
         fees_minor=tuple(customer for customer, _ in shares),
         payee_fees_minor=tuple(business for _, business in shares) if bearer != "customer" else (),
     )
@@ -236,10 +280,10 @@ def _customer_percent(raw: dict[str, Any], bearer: str, where: str) -> int | Non
 
 
 def _shares(fees: Sequence[int], bearer: str, percent: int | None) -> tuple[int, int]:
-    """(customer's, business's) in minor units; the cent that does not divide is the customer's."""
+    """(customer's, business's), all in minor units; the cent that does not divide is the customer's."""
     if len(fees) == 2:
-        return fees[0] * MINOR_PER_UNIT, fees[1] * MINOR_PER_UNIT
-    total_minor = fees[0] * MINOR_PER_UNIT
+        return fees[0], fees[1]
+    total_minor = fees[0]
     if bearer == "customer":
         return total_minor, 0
     if bearer == "business":

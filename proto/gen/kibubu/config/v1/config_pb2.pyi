@@ -244,3 +244,189 @@ class ListDocumentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDocumentsResponse: _TypeAlias = ListDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class GetTariffRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    TIME_NS_FIELD_NUMBER: _builtins.int
+    currency: _builtins.str
+    """ISO 4217 letters"""
+    time_ns: _builtins.int
+    """0 = now"""
+    def __init__(
+        self,
+        *,
+        currency: _builtins.str = ...,
+        time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "time_ns", b"time_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTariffRequest: _TypeAlias = GetTariffRequest  # noqa: Y015
+
+@_typing.final
+class TariffBand(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPTO_MINOR_FIELD_NUMBER: _builtins.int
+    PAYER_FEE_MINOR_FIELD_NUMBER: _builtins.int
+    PAYEE_FEE_MINOR_FIELD_NUMBER: _builtins.int
+    upto_minor: _builtins.int
+    payer_fee_minor: _builtins.int
+    """or the commission"""
+    payee_fee_minor: _builtins.int
+    def __init__(
+        self,
+        *,
+        upto_minor: _builtins.int = ...,
+        payer_fee_minor: _builtins.int = ...,
+        payee_fee_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payee_fee_minor", b"payee_fee_minor", "payer_fee_minor", b"payer_fee_minor", "upto_minor", b"upto_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TariffBand: _TypeAlias = TariffBand  # noqa: Y015
+
+@_typing.final
+class TariffTable(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    IS_COMMISSION_FIELD_NUMBER: _builtins.int
+    MINIMUM_MINOR_FIELD_NUMBER: _builtins.int
+    BANDS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    is_commission: _builtins.bool
+    """what the agent gets"""
+    minimum_minor: _builtins.int
+    @_builtins.property
+    def bands(self) -> _containers.RepeatedCompositeFieldContainer[Global___TariffBand]: ...
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        is_commission: _builtins.bool = ...,
+        minimum_minor: _builtins.int = ...,
+        bands: _abc.Iterable[Global___TariffBand] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bands", b"bands", "is_commission", b"is_commission", "kind", b"kind", "minimum_minor", b"minimum_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TariffTable: _TypeAlias = TariffTable  # noqa: Y015
+
+@_typing.final
+class GetTariffResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TARIFF_VERSION_FIELD_NUMBER: _builtins.int
+    EXCISE_PERCENT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    found: _builtins.bool
+    name: _builtins.str
+    tariff_version: _builtins.int
+    """its date, as 20230729"""
+    excise_percent: _builtins.int
+    source: _builtins.str
+    """the document with version and author, or the installation's file"""
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___TariffTable]: ...
+    def __init__(
+        self,
+        *,
+        found: _builtins.bool = ...,
+        name: _builtins.str = ...,
+        tariff_version: _builtins.int = ...,
+        excise_percent: _builtins.int = ...,
+        source: _builtins.str = ...,
+        tables: _abc.Iterable[Global___TariffTable] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["excise_percent", b"excise_percent", "found", b"found", "name", b"name", "source", b"source", "tables", b"tables", "tariff_version", b"tariff_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTariffResponse: _TypeAlias = GetTariffResponse  # noqa: Y015
+
+@_typing.final
+class QuoteTariffRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    TIME_NS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """send_money, pay_bill, ..."""
+    currency: _builtins.str
+    amount_minor: _builtins.int
+    time_ns: _builtins.int
+    """0 = now"""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "kind", b"kind", "time_ns", b"time_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteTariffRequest: _TypeAlias = QuoteTariffRequest  # noqa: Y015
+
+@_typing.final
+class QuoteTariffResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    TARIFF_VERSION_FIELD_NUMBER: _builtins.int
+    PAYER_FEE_MINOR_FIELD_NUMBER: _builtins.int
+    PAYER_EXCISE_MINOR_FIELD_NUMBER: _builtins.int
+    PAYEE_FEE_MINOR_FIELD_NUMBER: _builtins.int
+    PAYEE_EXCISE_MINOR_FIELD_NUMBER: _builtins.int
+    COMMISSION_MINOR_FIELD_NUMBER: _builtins.int
+    found: _builtins.bool
+    """false: no tariff then, or no band for this kind and amount"""
+    tariff_version: _builtins.int
+    payer_fee_minor: _builtins.int
+    """excise included"""
+    payer_excise_minor: _builtins.int
+    payee_fee_minor: _builtins.int
+    payee_excise_minor: _builtins.int
+    commission_minor: _builtins.int
+    def __init__(
+        self,
+        *,
+        found: _builtins.bool = ...,
+        tariff_version: _builtins.int = ...,
+        payer_fee_minor: _builtins.int = ...,
+        payer_excise_minor: _builtins.int = ...,
+        payee_fee_minor: _builtins.int = ...,
+        payee_excise_minor: _builtins.int = ...,
+        commission_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commission_minor", b"commission_minor", "found", b"found", "payee_excise_minor", b"payee_excise_minor", "payee_fee_minor", b"payee_fee_minor", "payer_excise_minor", b"payer_excise_minor", "payer_fee_minor", b"payer_fee_minor", "tariff_version", b"tariff_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteTariffResponse: _TypeAlias = QuoteTariffResponse  # noqa: Y015

@@ -50,6 +50,16 @@ class ConfigServiceStub:
                 request_serializer=kibubu_dot_config_dot_v1_dot_config__pb2.ListDocumentsRequest.SerializeToString,
                 response_deserializer=kibubu_dot_config_dot_v1_dot_config__pb2.ListDocumentsResponse.FromString,
                 _registered_method=True)
+        self.GetTariff = channel.unary_unary(
+                '/kibubu.config.v1.ConfigService/GetTariff',
+                request_serializer=kibubu_dot_config_dot_v1_dot_config__pb2.GetTariffRequest.SerializeToString,
+                response_deserializer=kibubu_dot_config_dot_v1_dot_config__pb2.GetTariffResponse.FromString,
+                _registered_method=True)
+        self.QuoteTariff = channel.unary_unary(
+                '/kibubu.config.v1.ConfigService/QuoteTariff',
+                request_serializer=kibubu_dot_config_dot_v1_dot_config__pb2.QuoteTariffRequest.SerializeToString,
+                response_deserializer=kibubu_dot_config_dot_v1_dot_config__pb2.QuoteTariffResponse.FromString,
+                _registered_method=True)
 
 
 class ConfigServiceServicer:
@@ -77,6 +87,20 @@ class ConfigServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTariff(self, request, context):
+        """The prices of a currency as they are, or will be, at a moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuoteTariff(self, request, context):
+        """What one payment would cost then, and who would pay and get what.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConfigServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +118,16 @@ def add_ConfigServiceServicer_to_server(servicer, server):
                     servicer.ListDocuments,
                     request_deserializer=kibubu_dot_config_dot_v1_dot_config__pb2.ListDocumentsRequest.FromString,
                     response_serializer=kibubu_dot_config_dot_v1_dot_config__pb2.ListDocumentsResponse.SerializeToString,
+            ),
+            'GetTariff': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTariff,
+                    request_deserializer=kibubu_dot_config_dot_v1_dot_config__pb2.GetTariffRequest.FromString,
+                    response_serializer=kibubu_dot_config_dot_v1_dot_config__pb2.GetTariffResponse.SerializeToString,
+            ),
+            'QuoteTariff': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuoteTariff,
+                    request_deserializer=kibubu_dot_config_dot_v1_dot_config__pb2.QuoteTariffRequest.FromString,
+                    response_serializer=kibubu_dot_config_dot_v1_dot_config__pb2.QuoteTariffResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +212,60 @@ class ConfigService:
             '/kibubu.config.v1.ConfigService/ListDocuments',
             kibubu_dot_config_dot_v1_dot_config__pb2.ListDocumentsRequest.SerializeToString,
             kibubu_dot_config_dot_v1_dot_config__pb2.ListDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTariff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.config.v1.ConfigService/GetTariff',
+            kibubu_dot_config_dot_v1_dot_config__pb2.GetTariffRequest.SerializeToString,
+            kibubu_dot_config_dot_v1_dot_config__pb2.GetTariffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuoteTariff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.config.v1.ConfigService/QuoteTariff',
+            kibubu_dot_config_dot_v1_dot_config__pb2.QuoteTariffRequest.SerializeToString,
+            kibubu_dot_config_dot_v1_dot_config__pb2.QuoteTariffResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,10 @@ class ConfigServiceStub:
     GetDocument: _grpc.UnaryUnaryMultiCallable[_config_pb2.GetDocumentRequest, _config_pb2.GetDocumentResponse]
     ListDocuments: _grpc.UnaryUnaryMultiCallable[_config_pb2.ListDocumentsRequest, _config_pb2.ListDocumentsResponse]
     """What is in force of a kind, in key order; or, with a key, all versions of that document, newest first."""
+    GetTariff: _grpc.UnaryUnaryMultiCallable[_config_pb2.GetTariffRequest, _config_pb2.GetTariffResponse]
+    """The prices of a currency as they are, or will be, at a moment."""
+    QuoteTariff: _grpc.UnaryUnaryMultiCallable[_config_pb2.QuoteTariffRequest, _config_pb2.QuoteTariffResponse]
+    """What one payment would cost then, and who would pay and get what."""
 
 @_typing.type_check_only
 class ConfigServiceAsyncStub(ConfigServiceStub):
@@ -53,6 +57,10 @@ class ConfigServiceAsyncStub(ConfigServiceStub):
     GetDocument: _aio.UnaryUnaryMultiCallable[_config_pb2.GetDocumentRequest, _config_pb2.GetDocumentResponse]  # type: ignore[assignment]
     ListDocuments: _aio.UnaryUnaryMultiCallable[_config_pb2.ListDocumentsRequest, _config_pb2.ListDocumentsResponse]  # type: ignore[assignment]
     """What is in force of a kind, in key order; or, with a key, all versions of that document, newest first."""
+    GetTariff: _aio.UnaryUnaryMultiCallable[_config_pb2.GetTariffRequest, _config_pb2.GetTariffResponse]  # type: ignore[assignment]
+    """The prices of a currency as they are, or will be, at a moment."""
+    QuoteTariff: _aio.UnaryUnaryMultiCallable[_config_pb2.QuoteTariffRequest, _config_pb2.QuoteTariffResponse]  # type: ignore[assignment]
+    """What one payment would cost then, and who would pay and get what."""
 
 class ConfigServiceServicer(metaclass=_abc_1.ABCMeta):
     """Documents: configuration that all nodes agree on, dated by the log and never overwritten. Operators only."""
@@ -81,5 +89,21 @@ class ConfigServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_config_pb2.ListDocumentsResponse, _abc.Awaitable[_config_pb2.ListDocumentsResponse]]:
         """What is in force of a kind, in key order; or, with a key, all versions of that document, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetTariff(
+        self,
+        request: _config_pb2.GetTariffRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_config_pb2.GetTariffResponse, _abc.Awaitable[_config_pb2.GetTariffResponse]]:
+        """The prices of a currency as they are, or will be, at a moment."""
+
+    @_abc_1.abstractmethod
+    def QuoteTariff(
+        self,
+        request: _config_pb2.QuoteTariffRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_config_pb2.QuoteTariffResponse, _abc.Awaitable[_config_pb2.QuoteTariffResponse]]:
+        """What one payment would cost then, and who would pay and get what."""
 
 def add_ConfigServiceServicer_to_server(servicer: ConfigServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
