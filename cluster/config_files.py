@@ -95,6 +95,7 @@ key_file = {_quoted(layout.pin_key_file)}
 address = {_quoted(layout.fraud_address)}
 deadline_ms = {FRAUD_DEADLINE_MS}
 unscored_allow_max_minor = {UNSCORED_ALLOW_MAX_MINOR}
+score_transfers = true
 
 [ledger]
 map_gib = {_MAP_GIB}

@@ -16,6 +16,7 @@ from fraud.compiled import njit
 RANGES = 10
 WINDOW_ROWS = 20_000  # PSI is of the last one to two windows
 ROWS_MIN = 1_000  # of fewer rows nothing is said
+SAMPLED_ROWS_MAX = 1_024  # of one call: counting all of a large batch costs as much as scoring it
 NEVER_S = 1e9  # how the features say that something never happened
 
 Floats = npt.NDArray[Any]
@@ -48,7 +49,9 @@ class Drift:
         self._rows = [0, 0]
 
     def note(self, rows: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32]) -> None:
-        """rows (n, names - 1): the features; the score is the last name."""
+        """rows (n, names - 1): the features; the score is the last name. Of a large batch, a sample of the rows."""
+        step = -(-len(rows) // SAMPLED_ROWS_MAX)
+        rows, probabilities = rows[::step], probabilities[::step]
         if self._rows[1] >= WINDOW_ROWS:
             self._counts[0], self._missing[0], self._rows[0] = self._counts[1], self._missing[1], self._rows[1]
             self._counts[1], self._missing[1], self._rows[1] = 0, 0, 0

@@ -37,14 +37,14 @@ from node.ledger import features
 from node.ledger.fraud_costs import hold_probability
 from node.ledger.statuses import FraudDecision
 
-ROWS_MAX = 1_024
+ROWS_MAX = 8_190  # the largest batch of transfers
 MESSAGE_BYTES_MAX = ROWS_MAX * features.FEATURE_COUNT * 4 + 4_096
 STREAMS_MAX = 64
 ROLES = frozenset({"node", "operator"})
 OPERATORS = frozenset({"operator"})
 SPIFFE_PREFIX = "spiffe://kibubu/"
 _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
-_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_190)
 _log = logging.getLogger("kibubu.fraud")
 
 
@@ -193,6 +193,7 @@ def build_server(
     options = [
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
         ("grpc.max_concurrent_streams", STREAMS_MAX),
+        ("grpc.http2.lookahead_bytes", MESSAGE_BYTES_MAX),  # a whole batch in one go, without asking for more
         ("grpc.so_reuseport", 0),
     ]
     server, slots = grpc.aio.server(options=options), Slots(model)

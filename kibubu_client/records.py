@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 BATCH_TRANSFERS_MAX = 8_190
 LINKED, PENDING, POST, VOID = 1, 2, 4, 8
-DUPLICATE = 1  # in a reply's flags
+DUPLICATE, HELD = 1, 2  # in a reply's flags
+HELD_FOR_REVIEW = 121  # a reply's status: the money is reserved, not moved; an analyst or a time-out ends it
+REFUSED_BY_FRAUD_CHECK = 120
 
 TRANSFER = np.dtype(
     [
@@ -31,7 +33,7 @@ TRANSFER = np.dtype(
         ("ledger", "<u4"),
         ("code", "<u2"),
         ("flags", "<u2"),
-        ("reserved", "<u4"),
+        ("scoring", "<u4"),  # zero when sent; in an exported log what the fraud check said
         ("narrative", "V32"),
     ]
 )

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from node.service.feed_events import FeedReader
 from node.service.feed_servicer import FeedServicer
 from node.service.fraud_client import FraudClient
 from node.service.guard import Guard
+from node.service.in_flight import InFlight
 from node.service.leadership import transfer_leadership
 from node.service.ledger_servicer import LedgerServicer
 from node.service.metrics import EngineCollector, NodeMetrics, RateMeter
@@ -62,6 +64,7 @@ from node.service.review_servicer import ReviewServicer
 from node.service.scrubbing import ScrubThread
 from node.service.tariff_book import TariffBook
 from node.service.tls import load_server_credentials
+from node.service.transfer_desk import ScoringPolicy, TransferDesk
 from node.service.voucher_payer import VoucherPayer
 from node.storage.damage import DAMAGE, DamagedFolderError, mark_damaged
 from node.storage.data_folder import DataFolder, open_data_folder
@@ -250,11 +253,17 @@ class Node:
         fraud = build_fraud_client(config, metrics)
         provider = PROVIDERS[config.airtime_provider]
         book = PaymentBook(self._store, self._tariffs, self._pin_key, airtime_waits=provider is not None)
+        in_flight = InFlight()
         desk = PaymentDesk(
             book, admission, fraud, metrics, unscored_allow_max_minor=config.unscored_allow_max_minor,
-            rules=config.fraud_rules,
+            rules=config.fraud_rules, in_flight=in_flight,
         )  # fmt: skip
         desk.on_storage_failure = self._die
+        policy = ScoringPolicy(config.scored_codes, config.unscored_allow_max_minor, config.fraud_rules)
+        thread = ThreadPoolExecutor(1, "kibubu-features")
+        transfers = TransferDesk(
+            self._store, admission, fraud, metrics, policy, in_flight=in_flight, listed=book.listed, thread=thread
+        )
         self._runners = [VoucherPayer(self._engine, self._store, book, desk).run()]
         if provider is not None:
             self._runners.append(AirtimeRunner(self._engine, self._store, book, admission, provider()).run())
@@ -263,14 +272,14 @@ class Node:
                 self._engine.status,
                 lambda: self._store.transfers_by_kind_and_outcome,
                 lambda: self._store.accounts_total,
-                lambda: admission.queue_length,
+                lambda: admission.queue_length + transfers.queue_length,
                 lambda: desk.queue_length,
             )
         )
         server = grpc.aio.server(options=server_options())
         services: Any = RoleChecks(server)  # stands for the server while services are added
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
-            LedgerServicer(self._store, admission, barrier, guard, self._pin_key), services
+            LedgerServicer(self._store, admission, barrier, guard, self._pin_key, transfers), services
         )
         payments_pb2_grpc.add_PaymentsServiceServicer_to_server(
             PaymentsServicer(book, desk, barrier, guard, admission, self._pin_key), services

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 from kibubu.payments.v1 import payments_pb2
 
 from cluster.bench.feed import TransferFeed
@@ -16,10 +17,9 @@ from cluster.bench.histogram import Histogram
 from cluster.bench.settings import JOINED_BATCH_MAX, Setting
 from cluster.demo import DEMO_PIN
 from kibubu_client import Client, KibubuError, id_bytes, new_id
-from kibubu_client.records import REPLY
+from kibubu_client.records import HELD_FOR_REVIEW, REFUSED_BY_FRAUD_CHECK, REPLY, replies_from_bytes
 
 PAID_MINOR = 15_000  # in the second band, so that fee and excise are in the path
-_OK = b"\0"  # both bytes of STATUS_OK
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class CallLoad:
 
 
 def transfer_call(client: Client, setting: Setting, feed: TransferFeed) -> Call:
-    """A batch below a hundred shares its call with other callers'."""
+    """A small batch shares its call with other callers'. Held for an analyst counts as done, as with payments."""
     send = client.transfer if setting.batch <= JOINED_BATCH_MAX else client.create_transfers
     size, every_ok = REPLY.itemsize, bytes(setting.batch)
 
@@ -86,9 +86,13 @@ def transfer_call(client: Client, setting: Setting, feed: TransferFeed) -> Call:
         replies = (await send(feed.take())).tobytes()
         if replies[0::size] == every_ok == replies[1::size]:
             return setting.batch
-        refused = sum(replies[at : at + 2] != _OK * 2 for at in range(0, len(replies), size))
-        others["refused"] += refused
-        return setting.batch - refused
+        statuses = replies_from_bytes(replies)["status"]
+        held, by_fraud = (int(np.count_nonzero(statuses == one)) for one in (HELD_FOR_REVIEW, REFUSED_BY_FRAUD_CHECK))
+        refused = int(np.count_nonzero(statuses)) - held - by_fraud
+        for name, count in (("held (done)", held), ("refused by fraud check", by_fraud), ("refused", refused)):
+            if count:
+                others[name] += count
+        return setting.batch - refused - by_fraud
 
     return call
 

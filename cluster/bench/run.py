@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +12,7 @@ import uvloop
 
 from cluster import inspection
 from cluster.bench import unary
+from cluster.bench.decisions import decisions
 from cluster.bench.feed import TransferFeed
 from cluster.bench.load import CallLoad, Load, payment_call, transfer_call
 from cluster.bench.measured import Measured, Run, summary
@@ -107,9 +109,12 @@ def measure_one(layout: Layout, caller: Caller, setting: Setting, people: People
     load_average_before = os.getloadavg()[0]
     leader_id = find_leader(caller, layout)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        before = decisions(layout, leader_id) if setting.fraud_in_path else Counter[str]()
         runs = runner.run(_repeats(layout, leader_id, setting, people, pace))
     if find_leader(caller, layout) != leader_id:
         say(f"{setting.name}: the leader changed meanwhile; the parts of leader and followers are mixed")
+    if setting.fraud_in_path:
+        runs[-1].tally.others.update(decisions(layout, leader_id) - before)  # the warm-up included
     measured = summary(setting, runs, reference, load_average_before)
     say(line_of(measured))
     return measured
@@ -161,4 +166,5 @@ async def _load(layout: Layout, leader_id: str, client: Client, setting: Setting
         if setting.what == USSD:
             return UssdLoad(layout.edge_address, people.payers, setting.clients)
         return CallLoad(payment_call(client, people.payers), setting.clients)
-    return CallLoad(transfer_call(client, setting, TransferFeed(people.accounts, setting.batch)), setting.clients)
+    feed = TransferFeed(people.accounts, setting.batch, scored=setting.fraud_in_path)
+    return CallLoad(transfer_call(client, setting, feed), setting.clients)

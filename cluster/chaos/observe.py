@@ -24,7 +24,7 @@ from kibubu_client.records import DUPLICATE, TRANSFER
 
 _PAGE = 1_000
 _EXPORT_TIMEOUT_S = 600.0
-_HEADER = struct.Struct("<IHHqIII36x")  # magic, version, flags, timestamp, command bytes, payments, transfers
+_HEADER = struct.Struct("<IHHqIIII32x")  # magic, version, flags, timestamp, command bytes, payments, transfers, model
 _PAYMENT_BYTES = 128
 _PROBLEMS_MAX = 5
 OUTCOME = np.dtype(
@@ -102,7 +102,7 @@ def _rows(entry: admin_pb2.ExportedEntry, aside: Records) -> tuple[Records, Reco
     """The entry's transfers with their outcomes, and which of them are repetitions."""
     if not entry.entry:
         return np.zeros(0, LOGGED), np.zeros(0, bool)
-    *_, command_bytes, payments, count = _HEADER.unpack_from(entry.entry)
+    *_, command_bytes, payments, count, _ = _HEADER.unpack_from(entry.entry)
     begin = _HEADER.size + command_bytes + payments * _PAYMENT_BYTES
     sent = np.frombuffer(entry.entry, TRANSFER, count, begin)
     outcomes = np.frombuffer(entry.outcomes, OUTCOME)

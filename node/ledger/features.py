@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from node.ledger.columns import AccountFlag, Column
-from node.ledger.compiled import njit
+from node.ledger.compiled import inlined, njit
 from node.ledger.statuses import TransferCode
 
 FEATURE_NAMES: tuple[str, ...] = (
@@ -156,11 +156,16 @@ def _hour(now_ns: int) -> int:
     return (now_ns // HOUR_NS + UTC_OFFSET_H) % 24
 
 
+@inlined
+def is_bookkeeping(code: int) -> bool:
+    return code in (FEE, EXCISE, COMMISSION, PAYEE_FEE, REVERSAL, FEE_BACK, EXCISE_BACK)
+
+
 @njit
 def update(columns: Any, debit_row: int, credit_row: int, amount_minor: int, code: int, timestamp_ns: int) -> None:
     """Note one transfer that moves or reserves money. Fees, duties, commissions and what takes a payment back are not
     what a person did."""
-    if code in (FEE, EXCISE, COMMISSION, PAYEE_FEE, REVERSAL, FEE_BACK, EXCISE_BACK):
+    if is_bookkeeping(code):
         return
     note(columns[debit_row], columns[credit_row], debit_row, credit_row, amount_minor, code, timestamp_ns)
 

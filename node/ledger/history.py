@@ -74,6 +74,7 @@ class FirstSeen:
     words: Int64s  # 16
     outcome: Int64s  # 8
     timestamp_ns: int
+    scored: bool = False  # its entry has HeaderFlag.SCORED
 
 
 class History(Protocol):

@@ -3,7 +3,7 @@
 All arrays are int64 and C-contiguous: `words` is the batch viewed as (n, 16), `outcomes` (n, 8), `columns`
 (rows, COLUMN_COUNT). Ids are compared as two words. What a batch needs to know of ids comes in: `known_refs` (where
 each was seen before, also earlier in the batch; 0 = never) and `known_same` (1 = in an earlier batch with the very
-same content).
+same content). `scored` says whose the words' scoring halves are: 1 = the leader's (records.py), 0 = the clients'.
 
 Order in a chain: ids first (retries and reuse), then each member is checked and applied on top of the ones before it;
 the first broken rule undoes them all. After the last member "the chain must succeed": links of the accounts' history
@@ -19,8 +19,8 @@ import numpy as np
 from node.ledger.columns import AccountFlag, Column
 from node.ledger.compiled import inlined, njit
 from node.ledger.features import update as update_features
-from node.ledger.records import OutcomeFlag, TransferFlag
-from node.ledger.statuses import Status
+from node.ledger.records import SCORING_DECISION_MASK, SCORING_NOT_ZERO, OutcomeFlag, TransferFlag
+from node.ledger.statuses import FraudDecision, Status
 from node.ledger.tables import find_id, find_pending, insert_pending
 from node.ledger.usage import B_ACCOUNT, TIER, TIER_MASK, check_limits, count, give_back, is_counted, restore
 
@@ -52,6 +52,12 @@ LINKED, PENDING, POST, VOID = (
 )
 KNOWN_FLAGS = LINKED | PENDING | POST | VOID
 DUPLICATE = int(OutcomeFlag.DUPLICATE) << 16  # within the outcome's first word
+HELD = int(OutcomeFlag.HELD) << 16
+TOLD_AGAIN = 0xFFFF | HELD  # of a first outcome's first word, in that of its repetition
+HELD_CODE = 1 << 16  # within P_CODE, beside the transfer's code: the fraud check made it wait
+DECISION_MASK = SCORING_DECISION_MASK
+HOLD, HOLD_UNSCORED = int(FraudDecision.HOLD), int(FraudDecision.HOLD_UNSCORED)
+REFUSE, NOT_ZERO = int(FraudDecision.REFUSE), SCORING_NOT_ZERO
 
 LEDGER, FLAGS, OVERDRAFT, LAST = (
     int(Column.LEDGER),
@@ -101,6 +107,7 @@ OVER_D_PENDING, OVER_C_PENDING = int(Status.DEBITS_PENDING_OVERFLOW), int(Status
 OVER_D_POSTED, OVER_C_POSTED = int(Status.DEBITS_POSTED_OVERFLOW), int(Status.CREDITS_POSTED_OVERFLOW)
 OVER_D, OVER_C, OVER_EXPIRY = int(Status.DEBITS_OVERFLOW), int(Status.CREDITS_OVERFLOW), int(Status.EXPIRY_OVERFLOW)
 NO_FUNDS = int(Status.DEBITS_EXCEED_CREDITS)
+FRAUD_REFUSED = int(Status.REFUSED_BY_FRAUD_CHECK)
 
 i64 = np.int64
 
@@ -111,11 +118,22 @@ def _flags(words: Any, i: int) -> int:
 
 
 @inlined
-def _check_form(words: Any, i: int) -> int:
+def _decision(words: Any, i: int, scored: int) -> int:
+    """The leader's FraudDecision; 0 = not scored."""
+    return (words[i, W_CODE_FLAGS] >> 32) & DECISION_MASK if scored != 0 else i64(0)
+
+
+@inlined
+def _is_held(decision: int) -> bool:
+    return decision in (HOLD, HOLD_UNSCORED)
+
+
+@inlined
+def _check_form(words: Any, i: int, scored: int) -> int:
     """The rules that need no state."""
     packed = words[i, W_CODE_FLAGS]
-    code, flags, reserved = packed & 0xFFFF, (packed >> 16) & 0xFFFF, (packed >> 32) & 0xFFFFFFFF
-    if reserved != 0:
+    code, flags, scoring = packed & 0xFFFF, (packed >> 16) & 0xFFFF, (packed >> 32) & 0xFFFFFFFF
+    if (scored == 0 and scoring != 0) or (scored != 0 and scoring & DECISION_MASK == NOT_ZERO):
         return RESERVED
     if flags & ~KNOWN_FLAGS:
         return FLAGS_UNKNOWN
@@ -275,11 +293,11 @@ def _move(columns: Any, debit: int, credit: int, amount: int, pending: bool) -> 
 
 @inlined
 def _apply_one(
-    columns: Any, words: Any, outcomes: Any, i: int, position: int, timestamp_ns: int,
+    columns: Any, words: Any, scored: int, outcomes: Any, i: int, position: int, timestamp_ns: int,
     ids: Any, pending_keys: Any, pending_rows: Any, pending_at: Any, tiers: Any, usage: Any,
 ) -> int:  # fmt: skip
     """Check one transfer and apply it; leaves `pending_at[i]` and `usage[i]` for the undo."""
-    status = _check_form(words, i)
+    status = _check_form(words, i, scored)
     if status != OK:
         return status
     flags, amount = _flags(words, i), words[i, AMOUNT]
@@ -306,6 +324,9 @@ def _apply_one(
     status = _check_accounts(columns, words, i, timestamp_ns, tiers)
     if status != OK:
         return status
+    decision = _decision(words, i, scored)
+    if decision == REFUSE:
+        return FRAUD_REFUSED
     debit, credit = words[i, DEBIT], words[i, CREDIT]
     _move(columns, debit, credit, amount, (flags & PENDING) != 0)
     counted_day = i64(-1)
@@ -320,6 +341,8 @@ def _apply_one(
         row[P_EXPIRES_NS] = timestamp_ns + timeout_s * 1_000_000_000 if timeout_s != 0 else 0
         row[P_LEDGER], row[P_CODE] = columns[debit, LEDGER], words[i, W_CODE_FLAGS] & 0xFFFF
         row[P_LEDGER] |= (counted_day + 1) << 32
+        if _is_held(decision):
+            row[P_CODE] |= HELD_CODE
         pending_at[i] = at
     _write_balances(columns, outcomes, i, debit, credit)
     return OK
@@ -352,10 +375,12 @@ def _undo_one(columns: Any, words: Any, outcomes: Any, i: int, pending_rows: Any
 
 @inlined
 def _finish_one(
-    columns: Any, words: Any, outcomes: Any, i: int, position: int, timestamp_ns: int,
+    columns: Any, words: Any, scored: int, outcomes: Any, i: int, position: int, timestamp_ns: int,
     pending_rows: Any, pending_at: Any, dirty: Any,
 ) -> None:  # fmt: skip
     """The chain has succeeded: link the accounts' history and let the fraud features see it."""
+    if _is_held(_decision(words, i, scored)):
+        outcomes[i, O_STATUS] = HELD
     debit, credit = words[i, DEBIT], words[i, CREDIT]
     ends = _flags(words, i) & (POST | VOID)
     if ends:
@@ -372,17 +397,33 @@ def _finish_one(
         update_features(columns, debit, credit, words[i, AMOUNT], words[i, W_CODE_FLAGS] & 0xFFFF, timestamp_ns)
 
 
+@inlined
+def _asked(words: Any, i: int, scored: int) -> tuple[int, int]:
+    """The words with time-out and with code, flags and scoring, as the client sent them."""
+    timed, packed = words[i, W_TIMEOUT_LEDGER], words[i, W_CODE_FLAGS]
+    if scored != 0:
+        decision = (packed >> 32) & DECISION_MASK
+        packed &= 0xFFFFFFFF
+        if decision == NOT_ZERO:
+            packed |= -0x100000000
+        if _is_held(decision):
+            packed &= ~(PENDING << 16)
+            timed &= -0x100000000
+    return timed, packed
+
+
 @njit
-def _same_words(words: Any, i: int, j: int) -> bool:
-    for at in range(16):  # noqa: SIM110 - a generator is no business of a compiled kernel
-        if words[i, at] != words[j, at]:
+def same_asked(words: Any, i: int, scored: int, others: Any, j: int, others_scored: int) -> bool:
+    """Whether a client sent the same twice: the leader's additions are no content (records.py)."""
+    for at in range(16):
+        if at != W_TIMEOUT_LEDGER and at != W_CODE_FLAGS and words[i, at] != others[j, at]:
             return False
-    return True
+    return _asked(words, i, scored) == _asked(others, j, others_scored)
 
 
 @inlined
 def _check_ids(
-    words: Any, outcomes: Any, start: int, end: int, position: int,
+    words: Any, scored: int, outcomes: Any, start: int, end: int, position: int,
     known_refs: Any, known_same: Any, seen: Any,
 ) -> int:  # fmt: skip
     """Retries and reused ids of a chain.
@@ -407,7 +448,7 @@ def _check_ids(
         if ref == 0:
             continue
         if ref >> 16 == position:
-            same = _same_words(words, i, ref & 0xFFFF)
+            same = same_asked(words, i, scored, words, ref & 0xFFFF, scored)
         seen[i] = ref
         found += 1
         if not same:
@@ -438,7 +479,7 @@ def _fail_chain(outcomes: Any, start: int, end: int, culprit: int, status: int) 
 
 @njit
 def apply_batch(
-    columns: Any, words: Any, outcomes: Any, position: int, timestamp_ns: int,
+    columns: Any, words: Any, scored: int, outcomes: Any, position: int, timestamp_ns: int,
     ids: Any, known_refs: Any, known_same: Any,
     pending_keys: Any, pending_rows: Any, pending_at: Any, dirty: Any, seen: Any, counts: Any, tiers: Any, usage: Any,
 ) -> None:  # fmt: skip
@@ -455,12 +496,12 @@ def apply_batch(
             end += 1
         left_open = end == n
         end = min(end + 1, n)
-        if _check_ids(words, outcomes, start, end, position, known_refs, known_same, seen):
+        if _check_ids(words, scored, outcomes, start, end, position, known_refs, known_same, seen):
             if left_open:
                 _fail_chain(outcomes, start, end, end - 1, CHAIN_OPEN)
             else:
                 _apply_chain(
-                    columns, words, outcomes, start, end, position, timestamp_ns, ids,
+                    columns, words, scored, outcomes, start, end, position, timestamp_ns, ids,
                     pending_keys, pending_rows, pending_at, dirty, counts, tiers, usage,
                 )  # fmt: skip
         elif outcomes[start, O_STATUS] == DUPLICATE:
@@ -476,14 +517,14 @@ def _copy_first_outcomes(outcomes: Any, start: int, end: int, position: int) -> 
         ref = outcomes[i, O_ORIGINAL]
         if ref >> 16 == position:
             j = ref & 0xFFFF
-            outcomes[i, O_STATUS] = (outcomes[j, O_STATUS] & 0xFFFF) | DUPLICATE
+            outcomes[i, O_STATUS] = (outcomes[j, O_STATUS] & TOLD_AGAIN) | DUPLICATE
             for at in range(O_DEBIT_BALANCE, O_CREDIT_AVAILABLE + 1):
                 outcomes[i, at] = outcomes[j, at]
 
 
 @inlined
 def _apply_chain(
-    columns: Any, words: Any, outcomes: Any, start: int, end: int, position: int, timestamp_ns: int,
+    columns: Any, words: Any, scored: int, outcomes: Any, start: int, end: int, position: int, timestamp_ns: int,
     ids: Any, pending_keys: Any, pending_rows: Any, pending_at: Any, dirty: Any, counts: Any, tiers: Any, usage: Any,
 ) -> None:  # fmt: skip
     if end - start > 1:  # a transfer alone is never undone
@@ -491,8 +532,8 @@ def _apply_chain(
             usage[i, B_ACCOUNT] = 0
     for i in range(start, end):
         status = _apply_one(
-            columns, words, outcomes, i, position, timestamp_ns, ids, pending_keys, pending_rows, pending_at,
-            tiers, usage,
+            columns, words, scored, outcomes, i, position, timestamp_ns, ids, pending_keys, pending_rows,
+            pending_at, tiers, usage,
         )  # fmt: skip
         if pending_at[i] >= 0 and _flags(words, i) & PENDING:
             counts[2] += 1
@@ -503,7 +544,7 @@ def _apply_chain(
             return
     # After this point the chain must succeed.
     for i in range(start, end):
-        _finish_one(columns, words, outcomes, i, position, timestamp_ns, pending_rows, pending_at, dirty)
+        _finish_one(columns, words, scored, outcomes, i, position, timestamp_ns, pending_rows, pending_at, dirty)
     counts[0] += end - start
 
 

@@ -39,7 +39,7 @@ TRANSFER = np.dtype(
         ("ledger", "<u4"),  #          the currency: its ISO 4217 number (KES 404)
         ("code", "<u2"),  # word 11  what kind of transfer, TransferCode or the client's own; not 0
         ("flags", "<u2"),  #          TransferFlag
-        ("reserved", "<u4"),  #          zero
+        ("scoring", "<u4"),  #          zero from clients; in an entry that says so, what the fraud check said (below)
         ("narrative", "V32"),  # words 12..15  UTF-8, NUL padded; the ledger only stores it
     ]
 )
@@ -112,6 +112,18 @@ PAYMENT = np.dtype(
 PAYMENT_WORDS = 16
 
 
+# --- word 11's high half, `scoring`, where the entry's header has HeaderFlag.SCORED: written by the leader alone
+# bits 0..3    FraudDecision; SCORING_NOT_ZERO = the client's own word was not zero, and the transfer is refused for it
+# bits 4..23   probability of fraud in parts per million, 0 where nothing was scored
+# bits 24..31  the strongest reason: feature number + 1, or a rule (node/service/fraud_rules), 0 = none
+# A transfer that is held has TransferFlag.PENDING and a time-out from the leader, too. Whether a record is the same as
+# one before is judged by what the client sent: without this word, and without what a hold added (kernel.same_asked).
+SCORING_DECISION_MASK = 0xF
+SCORING_NOT_ZERO = 15
+SCORING_PPM_SHIFT, SCORING_PPM_MASK = 4, 0xFFFFF
+SCORING_REASON_SHIFT = 24
+
+
 class TransferFlag(IntFlag):
     LINKED = 1  # this one and the next apply together or not at all
     PENDING = 2  # reserve; a later POST or VOID, or the time-out, ends it
@@ -121,6 +133,7 @@ class TransferFlag(IntFlag):
 
 class OutcomeFlag(IntFlag):
     DUPLICATE = 1  # the same id with the same content came before: this is that first outcome
+    HELD = 2  # the fraud check held it: the money is reserved, status OK here and HELD_FOR_REVIEW in replies
 
 
 def transfers_from_bytes(packed: bytes | memoryview) -> Records:

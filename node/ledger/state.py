@@ -213,7 +213,7 @@ class LedgerState:
         if len(entry.payments):
             batch.pin_tries = self._apply_verdicts(entry)
         if len(entry.transfers):
-            self._apply_transfers(batch, _words(entry.transfers), history)
+            self._apply_transfers(batch, _words(entry.transfers), int(entry.scored), history)
         return batch
 
     def _apply_verdicts(self, entry: Entry) -> list[int]:
@@ -226,27 +226,27 @@ class LedgerState:
         told: list[int] = tries.tolist()
         return told
 
-    def _apply_transfers(self, batch: AppliedBatch, words: Int64s, history: History) -> None:
+    def _apply_transfers(self, batch: AppliedBatch, words: Int64s, scored: int, history: History) -> None:
         n = len(words)
         outcomes = batch.outcomes
         self._recall_pending(words, history)
         refs = np.zeros(n, dtype=np.int64)
         history.find_ids(words, refs)
         batch.recorded = self.ids.note(words, batch.position, refs)
-        same, firsts = self._recall_firsts(words, refs, batch.position, history)
+        same, firsts = self._recall_firsts(words, scored, refs, batch.position, history)
         pending_at = np.full(n, -1, dtype=np.int64)
         seen = np.zeros(n, dtype=np.int64)
         counts = np.zeros(3, dtype=np.int64)
         ids = (self.ids.slots, self.ids.ids, self.ids.refs, self.ids.top)
         kernel.apply_batch(
-            self.columns, words, outcomes, batch.position, batch.timestamp_ns, ids, refs, same,
+            self.columns, words, scored, outcomes, batch.position, batch.timestamp_ns, ids, refs, same,
             self.pending_keys, self.pending_rows, pending_at, self.dirty, seen, counts,
             self.tiers.rows_at(batch.timestamp_ns), self._usage,
         )  # fmt: skip
         self.pending_count += int(counts[2])
         for i, first in firsts.items():
             if int(outcomes[i, 0]) >> 16 & _DUPLICATE:
-                outcomes[i, 0] = (int(first.outcome[0]) & 0xFFFF) | _DUPLICATE << 16
+                outcomes[i, 0] = (int(first.outcome[0]) & kernel.TOLD_AGAIN) | _DUPLICATE << 16
                 outcomes[i, 1:5] = first.outcome[1:5]
                 batch.first_timestamps_ns[int(refs[i])] = first.timestamp_ns
         batch.first_seen = seen
@@ -255,14 +255,14 @@ class LedgerState:
 
     @staticmethod
     def _recall_firsts(
-        words: Int64s, refs: Int64s, position: int, history: History
+        words: Int64s, scored: int, refs: Int64s, position: int, history: History
     ) -> tuple[npt.NDArray[np.uint8], dict[int, FirstSeen]]:
         """What was recorded in earlier batches under ids that come again, and whether it was the very same."""
         same = np.zeros(len(words), dtype=np.uint8)
         firsts: dict[int, FirstSeen] = {}
         for i in np.flatnonzero((refs != 0) & (refs >> 16 != position)).tolist():
             firsts[i] = first = history.first_seen(int(refs[i]))
-            same[i] = np.array_equal(first.words, words[i])
+            same[i] = kernel.same_asked(first.words.reshape(1, -1), 0, int(first.scored), words, i, scored)
         return same, firsts
 
     def _note_pending(self, batch: AppliedBatch, words: Int64s, pending_at: Int64s) -> None:

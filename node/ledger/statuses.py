@@ -69,6 +69,9 @@ class Status(IntEnum):
     CREDITS_OVERFLOW = 105
     EXPIRY_OVERFLOW = 106
     DEBITS_EXCEED_CREDITS = 107  # available balance + overdraft limit is less than the amount
+    # the fraud check (120)
+    REFUSED_BY_FRAUD_CHECK = 120
+    HELD_FOR_REVIEW = 121  # in replies alone, no rule is broken: the money is reserved until an analyst or a time-out
 
 
 class CommandStatus(IntEnum):

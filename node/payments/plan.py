@@ -135,14 +135,25 @@ def derived_id(payment_id: int, purpose: str, number: int = 0) -> int:
 def pack_verdict(payment_id: int, legs: int, analyst: bytes, *, release: bool, first_id: int = 0) -> bytes:
     """All legs of a held payment posted, or all voided; the narrative says by whom. analyst: at most 20 bytes;
     first_id: of the first leg, 0 = the payment's own."""
-    group_lo, group_hi = split_id(payment_id)
+    ends = [(leg_id(payment_id, VERDICT_LEG + number), leg_id(payment_id, number)) for number in range(legs)]
+    ends[0] = (ends[0][0], first_id or ends[0][1])
+    return _pack_ends(ends, payment_id, analyst, release=release)
+
+
+def pack_chain_verdict(ids: Sequence[int], analyst: bytes, *, release: bool) -> bytes:
+    """The same of raw transfers that were held together. Each verdict's id follows from its transfer's own."""
+    return _pack_ends([(leg_id(number, VERDICT_LEG), number) for number in ids], ids[0], analyst, release=release)
+
+
+def _pack_ends(ends: Sequence[tuple[int, int]], group_id: int, analyst: bytes, *, release: bool) -> bytes:
+    """ends: own id and pending id of each."""
+    group_lo, group_hi = split_id(group_id)
     narrative = (b"release:" if release else b"refuse:") + analyst
     end = int(TransferFlag.POST if release else TransferFlag.VOID)
     packed = []
-    for number in range(legs):
-        id_lo, id_hi = split_id(leg_id(payment_id, VERDICT_LEG + number))
-        pending_lo, pending_hi = split_id(leg_id(payment_id, number) if number or not first_id else first_id)
-        flags = end | (int(TransferFlag.LINKED) if number + 1 < legs else 0)
+    for number, (own_id, pending_id) in enumerate(ends):
+        (id_lo, id_hi), (pending_lo, pending_hi) = split_id(own_id), split_id(pending_id)
+        flags = end | (int(TransferFlag.LINKED) if number + 1 < len(ends) else 0)
         record = _TRANSFER.pack(
             id_lo, id_hi, 0, 0, 0, pending_lo, pending_hi, group_lo, group_hi, 0,
             0, 0, TransferCode.VERDICT, flags, 0, narrative,

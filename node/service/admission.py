@@ -86,6 +86,14 @@ class _Item:
     admitted_at: float
     payment_count: int
     transfer_count: int
+    scored: bool
+    model_version: int
+
+    @property
+    def scoring(self) -> tuple[bool, int] | None:
+        """Whose the transfers' scoring words are: an entry says it of all at once. None = of no matter, since there are
+        no transfers, or only the legs of payments, which the leader has made."""
+        return None if self.payments or not self.transfers else (self.scored, self.model_version)
 
     @property
     def chain_is_open(self) -> bool:
@@ -124,15 +132,21 @@ class Admission:
         commands: Sequence[raft_pb2.Command] = (),
         payments: bytes | bytearray = b"",
         transfers: bytes = b"",
+        scored: bool = False,
+        model_version: int = 0,
         wait_s: float | None = OUTCOME_WAIT_S,
     ) -> Applied:
-        """Propose and wait; wait_s None = until the engine knows. Raises NotAppliedError, QueueFullError or
+        """Propose and wait; wait_s None = until the engine knows. `scored`: the transfers' scoring words are the
+        leader's own, after a look at them by this model. Raises NotAppliedError, QueueFullError or
         UnknownOutcomeError."""
         future: asyncio.Future[Applied] = self._loop.create_future()
         command_bytes = sum(command.ByteSize() + 8 for command in commands)
         n_commands, n_transfers = len(commands), len(transfers) // TRANSFER.itemsize
         n_payments = len(payments) // PAYMENT.itemsize
-        item = _Item(commands, command_bytes, payments, transfers, future, time.perf_counter(), n_payments, n_transfers)
+        item = _Item(
+            commands, command_bytes, payments, transfers, future, time.perf_counter(), n_payments, n_transfers, scored,
+            model_version,
+        )  # fmt: skip
         if (
             self._queued_transfers + n_transfers > QUEUED_TRANSFERS_MAX
             or self._queued_commands + n_commands > QUEUED_COMMANDS_MAX
@@ -179,6 +193,7 @@ class Admission:
     def _gather(self) -> list[_Item]:
         """The longest prefix of the queue that fits one entry; what its caller has given up is left out."""
         items: list[_Item] = []
+        scoring: tuple[bool, int] | None = None
         transfers = payments = command_bytes = 0
         while self._waiting:
             item = self._waiting[0]
@@ -188,7 +203,7 @@ class Admission:
             too_much = (
                 transfers > BATCH_TRANSFERS_MAX or payments > BATCH_PAYMENTS_MAX or command_bytes > COMMANDS_BYTES_MAX
             )
-            if items and too_much:
+            if items and (too_much or (scoring and item.scoring and scoring != item.scoring)):
                 break
             self._waiting.popleft()
             self._queued_transfers -= item.transfer_count
@@ -199,6 +214,7 @@ class Admission:
                 command_bytes -= item.command_bytes
                 continue
             items.append(item)
+            scoring = scoring or item.scoring
             if item.chain_is_open:
                 break
         return items
@@ -206,11 +222,14 @@ class Admission:
     def _propose(self, items: list[_Item]) -> None:
         commands = [command for item in items for command in item.commands]
         transfers = b"".join([item.transfers for item in items]) if len(items) > 1 else items[0].transfers
+        scored, model_version = next((item.scoring for item in items if item.scoring), (False, 0))
         data = encode_entry(
             self._time_ns(),
             commands=raft_pb2.Commands(commands=commands).SerializeToString() if commands else b"",
             payments=_joined_payments(items),
             transfers=transfers,
+            scored=scored,
+            model_version=model_version,
         )
         proposed_at = time.perf_counter()
         for item in items:

@@ -130,6 +130,11 @@ _REPLY_FIELDS = (
 )
 
 
+def told_status(outcome: Records) -> int:
+    """Of one stored OUTCOME, as its reply has it."""
+    return int(Status.HELD_FOR_REVIEW) if int(outcome["flags"]) & OutcomeFlag.HELD else int(outcome["status"])
+
+
 def status_name(status: int) -> str:
     return _STATUS_NAMES.get(status, "unknown")
 
@@ -139,12 +144,12 @@ def stored_message(stored: StoredTransfer | None) -> ledger_pb2.StoredTransfer:
         return ledger_pb2.StoredTransfer(
             result=ledger_pb2.TransferResult(status=NOT_FOUND, status_name="transfer_not_found")
         )
-    outcome = stored.outcome
+    outcome, status = stored.outcome, told_status(stored.outcome)
     return ledger_pb2.StoredTransfer(
         transfer=transfer_message(stored.record),
         result=ledger_pb2.TransferResult(
-            status=int(outcome["status"]),
-            status_name=status_name(int(outcome["status"])),
+            status=status,
+            status_name=status_name(status),
             duplicate=bool(int(outcome["flags"]) & OutcomeFlag.DUPLICATE),
             position=stored.position,
             offset=stored.offset,

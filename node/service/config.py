@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from node.ledger.scoring import SCORED_CODES_MAX
+from node.ledger.statuses import TransferCode
 from node.service.airtime import PROVIDERS
 from node.service.fraud_rules import NO_LISTS, FraudRules, RulesError, rules_from
 
@@ -47,6 +49,7 @@ class NodeConfig:
     fraud_deadline_ms: int = 50
     unscored_allow_max_minor: int = 100_000
     fraud_rules: FraudRules = NO_LISTS
+    scored_codes: tuple[int, ...] = ()  # of raw transfers that customers send; none = no raw transfer is scored
     map_gib: int = 64
     checkpoint_interval_s: float = 5.0
     reserve_mib: int = 512  # of the disk: with less free, no new work
@@ -96,6 +99,17 @@ def _rules(table: dict[str, Any]) -> FraudRules:
         raise ConfigError(str(error)) from error
 
 
+def _scored_codes(table: dict[str, Any]) -> tuple[int, ...]:
+    """Those of fraud.scored_codes, where fraud.score_transfers is on."""
+    codes = _get(table, "fraud.scored_codes", list, [int(TransferCode.PRINCIPAL), int(TransferCode.AIRTIME)])
+    if not codes or len(codes) > SCORED_CODES_MAX:
+        raise ConfigError(f"fraud.scored_codes: must be 1 to {SCORED_CODES_MAX} transfer codes, are {len(codes)}")
+    for number, code in enumerate(codes):
+        if isinstance(code, bool) or not isinstance(code, int) or not 0 < code <= 0xFFFF:
+            raise ConfigError(f"fraud.scored_codes[{number}]: must be 1 to 65535, is {code!r}")
+    return tuple(codes) if _get(table, "fraud.score_transfers", bool, False) else ()
+
+
 def load_config(path: Path) -> NodeConfig:
     """Raises ConfigError; relative paths are taken from the file's folder."""
     try:
@@ -133,6 +147,7 @@ def load_config(path: Path) -> NodeConfig:
         fraud_deadline_ms=_get(table, "fraud.deadline_ms", int, 50),
         unscored_allow_max_minor=_get(table, "fraud.unscored_allow_max_minor", int, 100_000),
         fraud_rules=_rules(table),
+        scored_codes=_scored_codes(table),
         map_gib=_get(table, "ledger.map_gib", int, 64),
         checkpoint_interval_s=_get(table, "ledger.checkpoint_interval_s", float, 5.0),
         reserve_mib=_get(table, "storage.reserve_mib", int, 512),

@@ -37,6 +37,7 @@ from node.service.limits import (
 )
 from node.service.reads import ReadBarrier
 from node.service.statements import TrialPage, balance_at, statement_page, trial_balance
+from node.service.transfer_desk import TransferDesk
 from node.storage.ledger_store import LedgerStore, UnknownReferenceError
 
 MAIN_LEDGER = 404  # KES
@@ -50,6 +51,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         barrier: ReadBarrier,
         guard: Guard,
         pin_key: bytes,
+        desk: TransferDesk,
         time_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._time_ns = time_ns
@@ -58,6 +60,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         self._barrier = barrier
         self._guard = guard
         self._pin_key = pin_key
+        self._desk = desk
 
     # --- writes -------------------------------------------------------------------------------------------------
 
@@ -73,8 +76,8 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             _check_count("transfers", len(packed) // TRANSFER.itemsize, TRANSFERS_IN_CALL_MAX)
             if not packed:
                 return ledger_pb2.CreateTransfersPackedResponse()
-            applied = await self._admission.submit(transfers=packed)
-            return ledger_pb2.CreateTransfersPackedResponse(replies=applied.replies.tobytes())
+            replies = await self._desk.create(packed)
+            return ledger_pb2.CreateTransfersPackedResponse(replies=replies.tobytes())
 
     async def CreateTransfers(  # noqa: N802
         self, request: ledger_pb2.CreateTransfersRequest, context: Any
@@ -83,8 +86,8 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             _check_count("transfers", len(request.transfers), TRANSFERS_IN_CALL_MAX)
             if not request.transfers:
                 return ledger_pb2.CreateTransfersResponse()
-            applied = await self._admission.submit(transfers=pack_transfers(request.transfers))
-            return ledger_pb2.CreateTransfersResponse(results=result_messages(applied.replies))
+            replies = await self._desk.create(pack_transfers(request.transfers))
+            return ledger_pb2.CreateTransfersResponse(results=result_messages(replies))
 
     async def CreateAccounts(  # noqa: N802
         self, request: ledger_pb2.CreateAccountsRequest, context: Any

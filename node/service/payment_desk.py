@@ -16,12 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from kibubu.payments.v1 import payments_pb2
 from kibubu.raft.v1 import raft_pb2
 
 from node.ledger.columns import Column
-from node.ledger.overlay import FIELDS, extract_in_order
+from node.ledger.overlay import FIELDS, Payments, extract_in_order
 from node.ledger.statuses import FraudDecision, PaymentStatus, PinVerdict
 from node.ledger.usage import SIM_SHIFT
 from node.service.admission import Admission
@@ -29,6 +28,7 @@ from node.service.errors import QueueFullError, ServiceError, UnknownOutcomeErro
 from node.service.fraud_client import FraudClient, Scores
 from node.service.fraud_policy import decision_without_score
 from node.service.fraud_rules import NO_LISTS, RULE_REASON_FIRST, FraudRules
+from node.service.in_flight import InFlight
 from node.service.limits import (
     OUTCOME_WAIT_S,
     PAYMENTS_IN_SCORE_MAX,
@@ -91,6 +91,7 @@ class PaymentDesk:
         *,
         unscored_allow_max_minor: int,
         rules: FraudRules = NO_LISTS,
+        in_flight: InFlight | None = None,
         time_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._book = book
@@ -105,7 +106,7 @@ class PaymentDesk:
         self._busy: dict[int, deque[_Job]] = {}  # signer's account -> who waits behind the payment being decided
         self._alone: set[int] = set()  # what drafts that are being decided must have for themselves
         self._ready: deque[_Job] = deque()
-        self._in_flight: dict[int, list[Draft]] = {}  # scored and not yet applied, as the next scores must see them
+        self._in_flight = in_flight or InFlight()  # shared with whoever else has transfers scored
         self._rounds = 0
         self._round_is_due = False
         self.on_storage_failure: Callable[[BaseException], None] = lambda error: None  # ends the process
@@ -220,13 +221,14 @@ class PaymentDesk:
         now_ns = self._time_ns()
         self._book.check_all([(job.draft, job.pin) for job in jobs], now_ns)
         scorable = [job.draft for job in jobs if job.draft.terms.scored_as and job.draft.moves_money]
-        if scorable:
-            await self._score(scorable, now_ns)
-        self._in_flight[id(jobs)] = scorable
+        before, payments = self._in_flight.rows(), _as_payments(scorable)
+        flight = self._in_flight.add(payments)
         try:
+            if scorable:
+                await self._score(scorable, before, payments, now_ns)
             return await self._propose(jobs)
         finally:
-            del self._in_flight[id(jobs)]
+            self._in_flight.remove(flight)
 
     async def _propose(self, jobs: list[_Job]) -> Sequence[payments_pb2.Outcome]:
         records, transfers = bytearray(), bytearray()
@@ -248,11 +250,11 @@ class PaymentDesk:
                 outcomes[draft.payment_id] = outcome_of(draft, *at, offset, legs, part, tries)
         return [outcomes.get(job.draft.payment_id) or refusal(job.draft.status) for job in jobs]
 
-    async def _score(self, drafts: list[Draft], now_ns: int) -> None:
+    async def _score(self, drafts: list[Draft], before: Payments, payments: Payments, now_ns: int) -> None:
         """Set each draft's decision; what the sidecar does not answer is decided by the stated policy."""
         if self._fraud is None:  # switched off by configuration, which every record says
             return
-        scores = await self._scores(self._fraud, drafts, now_ns)
+        scores = await self._scores(self._fraud, before, payments, now_ns)
         if scores is None:
             for draft in drafts:
                 draft.decision = decision_without_score(draft.amount_minor, self._unscored_allow_max_minor)
@@ -290,11 +292,8 @@ class PaymentDesk:
             if rule is not None:
                 draft.reasons = (RULE_REASON_FIRST + rule, *draft.reasons[:2])
 
-    async def _scores(self, fraud: FraudClient, drafts: list[Draft], now_ns: int) -> Scores | None:
-        in_flight = _as_payments(
-            [draft for drafts in self._in_flight.values() for draft in drafts if draft.moves_money]
-        )
-        rows = extract_in_order(self._book.columns, in_flight, _as_payments(drafts), now_ns)
+    async def _scores(self, fraud: FraudClient, before: Payments, payments: Payments, now_ns: int) -> Scores | None:
+        rows = extract_in_order(self._book.columns, before, payments, now_ns)
         started_at = time.perf_counter()
         scores = await fraud.score(rows)
         self._metrics.stage_score.observe(time.perf_counter() - started_at)
@@ -320,7 +319,10 @@ def _commands_of(drafts: list[Draft]) -> list[raft_pb2.Command]:
     return [command for special in specials for command in special.commands]
 
 
-def _as_payments(drafts: list[Draft]) -> npt.NDArray[np.int64]:
+def _as_payments(drafts: list[Draft]) -> Payments:
     """int64 (n, FIELDS) in the order of node/ledger/overlay."""
-    rows = [(draft.payer_account, draft.payee_account, draft.amount_minor, draft.terms.scored_as) for draft in drafts]
+    rows = [
+        (draft.payer_account, draft.payee_account, draft.amount_minor, draft.terms.scored_as, draft.terms.code)
+        for draft in drafts
+    ]
     return np.array(rows, dtype=np.int64).reshape(-1, FIELDS)

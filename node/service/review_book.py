@@ -10,7 +10,14 @@ from kibubu.review.v1 import review_pb2
 from node.ledger import kernel
 from node.ledger.columns import Column
 from node.ledger.features import FEATURE_NAMES
-from node.ledger.records import TransferFlag, leg_id
+from node.ledger.records import (
+    SCORING_DECISION_MASK,
+    SCORING_PPM_MASK,
+    SCORING_PPM_SHIFT,
+    SCORING_REASON_SHIFT,
+    TransferFlag,
+    leg_id,
+)
 from node.ledger.statuses import PaymentStatus, TransferCode
 from node.payments.plan import HOLD_TIMEOUT_S, VERDICT_LEG
 from node.payments.tariffs import Tariffs
@@ -22,6 +29,7 @@ from node.service.payment_reversals import RESERVED_S
 from node.service.review_links import links_around
 from node.service.review_opinions import KIND as OPINIONS
 from node.service.review_opinions import REFUSE, RELEASE, key_of, opinions_in
+from node.storage.held_chains import HeldChain
 from node.storage.ledger_store import LedgerStore, StoredPayment, StoredTransfer
 
 _STATES = {
@@ -40,13 +48,22 @@ class ReviewBook:
         self._tariffs = tariffs
 
     def waiting(self, limit: int) -> tuple[list[review_pb2.HeldPayment], int]:
-        """The oldest, and how many wait in all. Pending transfers that no payment made are not an analyst's."""
-        references = self._store.waiting_references(_PRINCIPALS)
+        """The oldest, and how many wait in all. What a client itself made pending is not an analyst's."""
+        references = self._store.waiting_references(_PRINCIPALS, held=True)
         found: list[review_pb2.HeldPayment] = []
-        others = 0  # purchases that wait for a provider, and what was reserved by hand
+        others = (
+            0  # purchases that wait for a provider, what was reserved by hand, and members of a chain behind its first
+        )
         for reference in references:
             if len(found) >= limit:
                 break
+            chain = self._store.held_chain(reference)
+            if chain is not None:
+                if reference == chain.first_reference:
+                    found.append(self.describe(chain))
+                else:
+                    others += 1
+                continue
             stored = self._store.transfer_at(reference)
             payment = self._held(int(stored.record["group_id_hi"]) << 64 | int(stored.record["group_id_lo"]))
             if payment is not None:
@@ -61,20 +78,67 @@ class ReviewBook:
             return None
         return stored if len(stored.legs) and not int(stored.legs[0]["status"]) else None
 
-    def held(self, payment_id: int) -> StoredPayment | None:
-        """A payment that was held and whose money was reserved, whatever became of it since."""
-        return self._held(payment_id)
+    def held(self, number: int) -> StoredPayment | HeldChain | None:
+        """A payment of this id that was held and whose money was reserved, or the raw transfers of which one has this
+        id, whatever became of it since."""
+        payment = self._held(number)
+        if payment is not None:
+            return payment
+        transfer = self._store.lookup_transfer(number) if number else None
+        return self._store.held_chain(transfer.position << 16 | transfer.offset) if transfer is not None else None
 
-    def state(self, stored: StoredPayment) -> review_pb2.ReviewState.ValueType:
-        reference = stored.position << 16 | int(stored.record["first_transfer"])
+    def state(self, stored: StoredPayment | HeldChain) -> review_pb2.ReviewState.ValueType:
+        if isinstance(stored, HeldChain):
+            reference = stored.first_reference
+        else:
+            reference = stored.position << 16 | int(stored.record["first_transfer"])
         return _STATES.get(self._store.pending_end(reference), review_pb2.REVIEW_STATE_WAITING)
 
-    def describe(self, stored: StoredPayment) -> review_pb2.HeldPayment:
+    @staticmethod
+    def parties(stored: StoredPayment | HeldChain) -> tuple[int, int]:
+        """Account numbers of who pays and who is paid."""
+        if isinstance(stored, HeldChain):
+            record = stored.records[_riskiest(stored)]
+            return int(record["debit_account"]), int(record["credit_account"])
+        return int(stored.record["payer_account"]), int(stored.record["payee_account"])
+
+    def describe(self, stored: StoredPayment | HeldChain) -> review_pb2.HeldPayment:
+        return self._describe_chain(stored) if isinstance(stored, HeldChain) else self._describe_payment(stored)
+
+    def _describe_chain(self, chain: HeldChain) -> review_pb2.HeldPayment:
+        """By its riskiest member; what else the payer sends with it counts as fee. It has no kind of payment."""
+        record, ids = chain.records[_riskiest(chain)], chain.ids
+        payer, payee = self.parties(chain)
+        scoring, amount_minor = int(record["scoring"]), int(record["amount_minor"])
+        sent_minor = sum(chain.records["amount_minor"][chain.records["debit_account"] == payer].tolist())
+        return review_pb2.HeldPayment(
+            payment_id=ids[0].to_bytes(16, "big"),
+            state=self.state(chain),
+            held_time_ns=chain.timestamp_ns,
+            expire_time_ns=chain.timestamp_ns + int(record["timeout_s"]) * 1_000_000_000,
+            payer=self._party(payer),
+            payee=self._party(payee),
+            amount_minor=amount_minor,
+            fee_minor=sent_minor - amount_minor,
+            currency=self._tariffs.currency_of(int(record["ledger"])),
+            decision=scoring & SCORING_DECISION_MASK,
+            score_ppm=scoring >> SCORING_PPM_SHIFT & SCORING_PPM_MASK,
+            model_version=f"{chain.model_version:08x}" if chain.model_version else "",
+            reasons=[_reason(scoring >> SCORING_REASON_SHIFT)] if scoring >> SCORING_REASON_SHIFT else [],
+            analyst=self._analyst(ids[0]),
+            opinions=self._opinions(ids[0]),
+            analysts_needed=self._thresholds().analysts_needed(chain.total_minor),
+        )
+
+    def _analyst(self, number: int) -> str:
+        verdict = self._store.lookup_transfer(leg_id(number, VERDICT_LEG))
+        return _analyst(verdict) if verdict is not None and not int(verdict.outcome["status"]) else ""
+
+    def _describe_payment(self, stored: StoredPayment) -> review_pb2.HeldPayment:
         record = stored.record
         payment_id = int(record["id_hi"]) << 64 | int(record["id_lo"])
         version = int(record["model_version"])
         reasons = (int(record[name]) for name in ("reason_1", "reason_2", "reason_3"))
-        verdict = self._store.lookup_transfer(leg_id(payment_id, VERDICT_LEG))
         return review_pb2.HeldPayment(
             payment_id=payment_id.to_bytes(16, "big"),
             state=self.state(stored),
@@ -90,7 +154,7 @@ class ReviewBook:
             score_ppm=int(record["score_ppm"]),
             model_version=f"{version:08x}" if version else "",
             reasons=[_reason(reason) for reason in reasons if reason],
-            analyst=_analyst(verdict) if verdict is not None and not int(verdict.outcome["status"]) else "",
+            analyst=self._analyst(payment_id),
             opinions=self._opinions(payment_id),
             analysts_needed=self._thresholds().analysts_needed(int(record["amount_minor"])),
         )
@@ -101,8 +165,8 @@ class ReviewBook:
             for one in opinions_in(self._store.document(OPINIONS, key_of(payment_id)))
         ]
 
-    def links(self, stored: StoredPayment) -> list[review_pb2.Link]:
-        return links_around(self._store, int(stored.record["payer_account"]), int(stored.record["payee_account"]))
+    def links(self, stored: StoredPayment | HeldChain) -> list[review_pb2.Link]:
+        return links_around(self._store, *self.parties(stored))
 
     def reversals(self, limit: int) -> tuple[list[review_pb2.Reversal], int]:
         """The oldest that wait, and how many there are in all."""
@@ -175,6 +239,10 @@ def maker_of(reversal: StoredPayment) -> bytes:
     """The operator who proposed it; empty = the payer asked."""
     narrative = bytes(reversal.transfers[0]["narrative"]).rstrip(b"\0")
     return narrative.partition(b"maker:")[2]
+
+
+def _riskiest(chain: HeldChain) -> int:
+    return int((chain.records["scoring"] >> SCORING_PPM_SHIFT & SCORING_PPM_MASK).argmax())
 
 
 def _reason(number: int) -> str:

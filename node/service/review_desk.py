@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from node.ledger.records import Records
 from node.ledger.statuses import CommandStatus
-from node.payments.plan import pack_verdict
+from node.payments.plan import pack_chain_verdict, pack_verdict
 from node.service.admission import Admission
 from node.service.errors import InvalidRequestError, NotAppliedError
 from node.service.fraud_thresholds import KEY, KIND, Thresholds, thresholds_from
@@ -25,6 +25,7 @@ from node.service.review_opinions import (
     key_of,
     opinions_in,
 )
+from node.storage.held_chains import HeldChain
 from node.storage.ledger_store import LedgerStore, StoredPayment
 
 RACES_MAX = 5  # others who spoke between reading and writing; then the caller asks again
@@ -58,19 +59,19 @@ class ReviewDesk:
         self._admission = admission
         self._thresholds = thresholds
 
-    async def decide(self, stored: StoredPayment, payment_id: int, opinion: Opinion, *, waits: bool) -> Decided:
+    async def decide(
+        self, stored: StoredPayment | HeldChain, payment_id: int, opinion: Opinion, *, waits: bool
+    ) -> Decided:
         """`waits`: nothing has ended the payment yet. One that has ended gets no further opinion; its first verdict is
         told. Raises InvalidRequestError and what admission raises."""
         if waits:
-            needed = self._thresholds().analysts_needed(int(stored.record["amount_minor"]))
+            needed = self._thresholds().analysts_needed(_amount_minor(stored))
             opinions = await self._record(payment_id, opinion)
             missing = needed - agreeing(opinions, opinion.verdict)
             if missing > 0:
                 return Decided(missing, None)
         analyst, release = opinion.analyst.encode(), opinion.verdict == RELEASE
-        leg = stored.transfers[0]
-        first_id = int(leg["id_hi"]) << 64 | int(leg["id_lo"])
-        transfers = pack_verdict(payment_id, len(stored.legs), analyst, release=release, first_id=first_id)
+        transfers = verdict_of(stored, payment_id, analyst, release=release)
         applied = await self._admission.submit(transfers=transfers)
         return Decided(0, applied.replies[0])
 
@@ -90,3 +91,16 @@ class ReviewDesk:
             if status != CommandStatus.DOCUMENT_VERSION_DIFFERS:
                 raise InvalidRequestError(f"comment: {CommandStatus(status).name.lower()}")
         raise NotAppliedError("others decide about this payment at the same moment; ask again")
+
+
+def verdict_of(stored: StoredPayment | HeldChain, payment_id: int, analyst: bytes, *, release: bool) -> bytes:
+    """The packed transfers that end it."""
+    if isinstance(stored, HeldChain):
+        return pack_chain_verdict(stored.ids, analyst, release=release)
+    leg = stored.transfers[0]
+    first_id = int(leg["id_hi"]) << 64 | int(leg["id_lo"])
+    return pack_verdict(payment_id, len(stored.legs), analyst, release=release, first_id=first_id)
+
+
+def _amount_minor(stored: StoredPayment | HeldChain) -> int:
+    return stored.total_minor if isinstance(stored, HeldChain) else int(stored.record["amount_minor"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from kibubu.review.v1 import review_pb2, review_pb2_grpc
 
-from node.ledger.records import TransferFlag
+from node.ledger.records import OutcomeFlag, TransferFlag
 from node.ledger.statuses import PaymentStatus, Status, TransferCode
 from node.service.admission import Admission
 from node.service.codec import id_from_bytes, status_name
@@ -21,6 +21,7 @@ from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook, maker_of
 from node.service.review_desk import ReviewDesk
 from node.service.review_opinions import REFUSE, RELEASE, Opinion
+from node.storage.held_chains import HeldChain
 
 _DONE = {
     review_pb2.VERDICT_RELEASE: review_pb2.REVIEW_STATE_RELEASED,
@@ -67,11 +68,12 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
             stored = self._book.held(payment_id)
             if stored is None:
                 return review_pb2.GetHeldPaymentResponse(found=False)
+            payer, payee = self._book.parties(stored)
             return review_pb2.GetHeldPaymentResponse(
                 found=True,
                 payment=self._book.describe(stored),
-                payer_history=self._book.history(int(stored.record["payer_account"])),
-                payee_history=self._book.history(int(stored.record["payee_account"])),
+                payer_history=self._book.history(payer),
+                payee_history=self._book.history(payee),
                 links=self._book.links(stored),
             )
 
@@ -87,6 +89,8 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
             stored = self._book.held(payment_id)
             if stored is None:
                 raise InvalidRequestError("payment_id: no held payment has this id")
+            if isinstance(stored, HeldChain):
+                payment_id = stored.ids[0]  # any member leads here, and opinions are counted of the whole
             waits = self._book.state(stored) == review_pb2.REVIEW_STATE_WAITING
             opinion = Opinion(analyst, _VERDICTS[request.verdict], _comment(request.comment))
             decided = await self._decider.decide(stored, payment_id, opinion, waits=waits)
@@ -102,7 +106,7 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
                 status=status,
                 status_name=status_name(status),
                 state=_DONE[request.verdict] if status is Status.OK else self._book.state(stored),
-                duplicate=bool(int(first["flags"])),
+                duplicate=bool(int(first["flags"]) & OutcomeFlag.DUPLICATE),
                 position=int(first["position"]),
             )
 
@@ -158,7 +162,7 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
                 status=status,
                 status_name=status_name(status),
                 state=_DONE[request.verdict] if status is Status.OK else self._book.state(stored),
-                duplicate=bool(int(first["flags"])),
+                duplicate=bool(int(first["flags"]) & OutcomeFlag.DUPLICATE),
                 position=int(first["position"]),
             )
 

@@ -63,7 +63,8 @@ class OpenBatch:
 
 def first_seen_in(opened: OpenBatch, offset: int) -> FirstSeen:
     """A copy of one transfer and its outcome."""
-    return FirstSeen(opened.words(offset), opened.batch.outcomes[offset].copy(), opened.batch.timestamp_ns)
+    outcome, timestamp_ns = opened.batch.outcomes[offset].copy(), opened.batch.timestamp_ns
+    return FirstSeen(opened.words(offset), outcome, timestamp_ns, opened.entry.scored)
 
 
 def open_batch(batch: AppliedBatch) -> OpenBatch:

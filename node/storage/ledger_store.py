@@ -34,10 +34,18 @@ from node.ledger.state import STATE_HASH_EVERY, LedgerState
 from node.ledger.tiers import Tiers, parse_tiers
 from node.payments.pin_tries import apply_verdicts
 from node.storage.batch_codec import OpenBatch, chain_hash_of, decode_batch, first_seen_in, open_batch
+from node.storage.held_chains import HeldChain, held_chain_in
 from node.storage.host import SYSTEM_HOST, Background, Host
 from node.storage.ledger_db import Checkpoint, DurableState, LedgerDb, Snapshot
 from node.storage.memtable import Memtable
-from node.storage.replies import StoredPayment, StoredTransfer, replies_of, stored_payment, stored_transfer
+from node.storage.replies import (
+    StoredPayment,
+    StoredTransfer,
+    is_applied,
+    replies_of,
+    stored_payment,
+    stored_transfer,
+)
 from node.storage.snapshot_files import check_room
 from node.storage.verify import VerifyReport, verify_history
 
@@ -390,13 +398,19 @@ class LedgerStore:
             reference = self._reference(number)
         return self._stored(reference) if reference else None
 
-    def waiting_references(self, codes: Sequence[int], *, debit_account: int = 0) -> list[int]:
-        """References of the pending transfers of these codes that still wait, oldest first; 0 = of all accounts."""
+    def waiting_references(self, codes: Sequence[int], *, debit_account: int = 0, held: bool = False) -> list[int]:
+        """References of the pending transfers that still wait, oldest first: those of these codes, and with `held` the
+        raw ones that the fraud check held; debit_account 0 = of all accounts."""
         rows = self._state.pending_rows
-        waits = (rows[:, kernel.P_STATE] == kernel.ACTIVE) & np.isin(rows[:, kernel.P_CODE], codes)
+        waits = np.isin(rows[:, kernel.P_CODE], codes) | (held & (rows[:, kernel.P_CODE] >= kernel.HELD_CODE))
+        waits &= rows[:, kernel.P_STATE] == kernel.ACTIVE
         if debit_account:
             waits &= rows[:, kernel.P_DEBIT] == debit_account
         return sorted(rows[waits, kernel.P_REF].tolist())
+
+    def held_chain(self, reference: int) -> HeldChain | None:
+        """The raw transfers that were held together with this one; None = the fraud check did not hold it."""
+        return self._copied(reference, held_chain_in)
 
     def transfer_at(self, reference: int) -> StoredTransfer:
         return self._stored(reference)
@@ -435,7 +449,7 @@ class LedgerStore:
     def _page_start(self, reference: int, account_number: int) -> StoredTransfer:
         position, offset = reference >> OFFSET_BITS, reference & _OFFSET_MASK
         batch = self._batch(position) if 0 < position <= self._applied_position else None
-        if batch is not None and offset < len(batch.outcomes) and not int(batch.outcomes[offset, 0]):
+        if batch is not None and offset < len(batch.outcomes) and is_applied(batch.outcomes[offset]):
             stored = self._stored(reference)
             if account_number in (int(stored.record["debit_account"]), int(stored.record["credit_account"])):
                 return stored

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from node.ledger.history import AppliedBatch
+from node.ledger.history import AppliedBatch, Int64s
 from node.ledger.records import OFFSET_BITS, OUTCOME, REPLY, REPLY_WORDS, OutcomeFlag, Records
+from node.ledger.statuses import Status
 from node.storage.batch_codec import OpenBatch
 
-_DUPLICATE = int(OutcomeFlag.DUPLICATE)
+_DUPLICATE, _HELD = int(OutcomeFlag.DUPLICATE), int(OutcomeFlag.HELD)
+_HELD_FOR_REVIEW = int(Status.HELD_FOR_REVIEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class StoredPayment:
 
 def replies_of(batch: AppliedBatch, first: int = 0, count: int | None = None, *, term: int = 0) -> Records:
     """REPLY records of a batch, or of some of it; a duplicate says where and when the first was decided. The term is
-    that of the log's entry, which is known when it is applied and not stored: 0 later."""
+    that of the log's entry, which is known when it is applied and not stored: 0 later. What was held says so in its
+    status: whoever looks at nothing else must not take it for moved."""
     outcomes = batch.outcomes[first:] if count is None else batch.outcomes[first : first + count]
     n = len(outcomes)
     words = np.zeros((n, REPLY_WORDS), dtype=np.int64)
@@ -48,7 +51,13 @@ def replies_of(batch: AppliedBatch, first: int = 0, count: int | None = None, *,
         words[i, 0] = (int(outcomes[i, 0]) & 0xFFFFFFFF) | (reference & ((1 << OFFSET_BITS) - 1)) << 32
         words[i, 1] = reference >> OFFSET_BITS
         words[i, 2] = batch.first_timestamps_ns.get(reference, batch.timestamp_ns)
+    words[(outcomes[:, 0] >> 16 & _HELD) != 0, 0] |= _HELD_FOR_REVIEW
     return words.view(REPLY).reshape(-1)
+
+
+def is_applied(outcome: Int64s) -> bool:
+    """It moved or reserved money or ended a reservation, and was not merely told again; 8 words of an outcome."""
+    return not int(outcome[0]) & (0xFFFF | _DUPLICATE << 16)
 
 
 def stored_transfer(opened: OpenBatch, offset: int) -> StoredTransfer:

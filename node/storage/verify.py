@@ -14,7 +14,7 @@ from node.ledger.history import AppliedBatch, BrokenHistoryError, Document, Firs
 from node.ledger.records import OFFSET_BITS
 from node.ledger.state import LedgerState
 from node.payments.pin_tries import apply_verdicts
-from node.storage.batch_codec import decode_batch, open_batch
+from node.storage.batch_codec import decode_batch, first_seen_in, open_batch
 from node.storage.ledger_db import DurableState, Snapshot, fact_items
 from node.storage.memtable import Memtable
 from node.storage.postings import postings_of
@@ -57,8 +57,7 @@ class _ReplayHistory:
         value = self._snapshot.batch(reference >> OFFSET_BITS)
         if value is None:
             raise BrokenHistoryError(f"no batch at {reference >> OFFSET_BITS}")
-        opened, offset = open_batch(decode_batch(value)), reference & _OFFSET_MASK
-        return FirstSeen(opened.words(offset), opened.batch.outcomes[offset], opened.batch.timestamp_ns)
+        return first_seen_in(open_batch(decode_batch(value)), reference & _OFFSET_MASK)
 
     def pending_end(self, reference: int) -> int:
         return self.memtable.ended.get(reference, 0)

@@ -8,12 +8,19 @@ from hypothesis import strategies as st
 
 from node.ledger import features as f
 from node.ledger.columns import COLUMN_COUNT, AccountFlag
-from node.ledger.overlay import extract_in_order
+from node.ledger.overlay import FIELDS, KIND, extract_in_order
 from node.ledger.statuses import PaymentKind, TransferCode
 
 NOW = 1_795_500_000_000_000_000
-SEND, AIRTIME = int(PaymentKind.SEND_MONEY), int(PaymentKind.BUY_AIRTIME)
-NONE = np.empty((0, 4), dtype=np.int64)
+SEND, AIRTIME, SEEN_ONLY = int(PaymentKind.SEND_MONEY), int(PaymentKind.BUY_AIRTIME), 0
+NONE = np.empty((0, FIELDS), dtype=np.int64)
+
+
+def rows_of(payments: list[tuple[int, int, int, int]]) -> np.ndarray:
+    """With the code that the ledger will see."""
+    codes = [TransferCode.AIRTIME if kind == AIRTIME else TransferCode.PRINCIPAL for *_, kind in payments]
+    rows = [(*payment, int(code)) for payment, code in zip(payments, codes, strict=True)]
+    return np.array(rows, dtype=np.int64).reshape(-1, FIELDS)
 
 
 def town() -> np.ndarray:
@@ -27,11 +34,10 @@ def town() -> np.ndarray:
 def one_by_one(columns: np.ndarray, payments: np.ndarray) -> np.ndarray:
     """What the ledger itself would show, applying each payment before the next is looked at."""
     columns, rows = columns.copy(), np.empty((len(payments), f.FEATURE_COUNT), np.float32)
-    for number, (payer, payee, amount, kind) in enumerate(payments.tolist()):
+    for number, (payer, payee, amount, kind, code) in enumerate(payments.tolist()):
         arrays = [np.array([value], dtype=np.int64) for value in (payer, payee, amount, kind)]
         f.extract(columns, *arrays, NOW, rows[number : number + 1])
-        code = TransferCode.AIRTIME if kind == AIRTIME else TransferCode.PRINCIPAL
-        f.update(columns, payer, payee, amount, int(code), NOW)
+        f.update(columns, payer, payee, amount, code, NOW)
         columns[payer, f.D_PENDING] += amount
     return rows
 
@@ -39,7 +45,7 @@ def one_by_one(columns: np.ndarray, payments: np.ndarray) -> np.ndarray:
 def test_five_drains_in_one_batch_do_not_look_like_one() -> None:
     columns = town()
     before = columns.copy()
-    drains = np.array([[1, 7 + k % 2, 190_000, SEND] for k in range(5)], dtype=np.int64)
+    drains = rows_of([(1, 7 + k % 2, 190_000, SEND) for k in range(5)])
     rows = extract_in_order(columns, NONE, drains, NOW)
     name = {name: rows[:, k] for k, name in enumerate(f.FEATURE_NAMES)}
     assert name["out_count_1h"].tolist() == [0, 1, 2, 3, 4]
@@ -50,7 +56,7 @@ def test_five_drains_in_one_batch_do_not_look_like_one() -> None:
 
 
 def test_payments_in_flight_are_seen() -> None:
-    victims = np.array([[k, 9, 500_000, SEND] for k in range(1, 4)], dtype=np.int64)
+    victims = rows_of([(k, 9, 500_000, SEND) for k in range(1, 4)])
     alone = extract_in_order(town(), NONE, victims[2:], NOW)
     behind = extract_in_order(town(), victims[:2], victims[2:], NOW)
     fan_in = f.FEATURE_NAMES.index("payee_new_payers_1d")
@@ -63,7 +69,7 @@ def test_payments_in_flight_are_seen() -> None:
             st.integers(1, 11),
             st.integers(1, 11),
             st.sampled_from([1, 100, 999_999, 10**9]),
-            st.sampled_from([SEND, AIRTIME]),
+            st.sampled_from([SEND, AIRTIME, SEEN_ONLY]),
         ),
         min_size=1,
         max_size=30,
@@ -72,7 +78,16 @@ def test_payments_in_flight_are_seen() -> None:
 )
 @settings(max_examples=100, deadline=None)
 def test_a_batch_is_seen_as_the_ledger_would_see_it(payments: list[tuple[int, int, int, int]], flying: int) -> None:
-    matrix = np.array(payments, dtype=np.int64)
+    matrix = rows_of(payments)
     flying = min(flying, len(matrix) - 1)
     rows = extract_in_order(town(), matrix[:flying], matrix[flying:], NOW)
-    assert np.array_equal(rows, one_by_one(town(), matrix)[flying:])
+    wanted = matrix[flying:, KIND] != SEEN_ONLY
+    assert np.array_equal(rows, one_by_one(town(), matrix)[flying:][wanted])
+
+
+def test_what_the_ledger_will_not_note_is_passed_over() -> None:
+    """PAYER 0, as a refused or malformed transfer has it, whatever else stands there."""
+    drains = rows_of([(1, 7, 190_000, SEND), (0, 7, 190_000, SEND), (1, 7, 190_000, SEND)])
+    drains[1, KIND] = SEEN_ONLY
+    rows = extract_in_order(town(), drains[1:2], drains, NOW)
+    assert rows[:, f.FEATURE_NAMES.index("out_count_1h")].tolist() == [0, 1]

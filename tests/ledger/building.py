@@ -8,8 +8,9 @@ import numpy as np
 from kibubu.raft.v1 import raft_pb2
 
 from node.ledger.entry import encode_entry
-from node.ledger.records import TRANSFER, Records, split_id
-from tests.ledger.model import AMOUNT_MAX, Tier
+from node.ledger.records import SCORING_NOT_ZERO, TRANSFER, Records, TransferFlag, split_id
+from node.ledger.statuses import FraudDecision
+from tests.ledger.model import AMOUNT_MAX, HOLDS, Tier
 
 KES, USD = 404, 840
 START_NS = 1_795_500_000_000_000_000
@@ -32,8 +33,40 @@ def joined(records: list[Records]) -> Records:
     return np.concatenate(records) if records else np.zeros(0, dtype=TRANSFER)
 
 
-def transfers_entry(records: list[Records], timestamp_ns: int = START_NS) -> bytes:
-    return encode_entry(timestamp_ns, transfers=joined(records).tobytes())
+def transfers_entry(records: list[Records], timestamp_ns: int = START_NS, *, scored: bool = False) -> bytes:
+    return encode_entry(timestamp_ns, transfers=joined(records).tobytes(), scored=scored, model_version=7)
+
+
+def decided(records: list[Records], decisions: list[FraudDecision], timeout_s: int = 2) -> list[Records]:
+    """The records as a leader writes them after the fraud check: the rules of node/ledger/scoring once more, plainly.
+
+    One decision for each record; NOT_SCORED for what is not to be scored."""
+    written = [record.copy() for record in records]
+    start = 0
+    for end, record in enumerate(records):
+        if int(record["flags"][0]) & TransferFlag.LINKED and end + 1 < len(records):
+            continue
+        chain = range(start, end + 1)
+        start = end + 1
+        verdicts = {at: decisions[at] for at in chain}
+        if any(d in HOLDS for d in verdicts.values()) and FraudDecision.REFUSE not in verdicts.values():
+            if all(_is_plain(records[at]) for at in chain):
+                verdicts = {at: d if d in HOLDS else FraudDecision.HOLD for at, d in verdicts.items()}
+                held = [at for at in chain if not int(records[at]["scoring"][0])]
+                for at in held:
+                    written[at]["flags"] |= int(TransferFlag.PENDING)
+                    written[at]["timeout_s"] = timeout_s
+            else:
+                verdicts = {at: FraudDecision.REFUSE if d in HOLDS else d for at, d in verdicts.items()}
+        for at in chain:
+            written[at]["scoring"] = SCORING_NOT_ZERO if int(records[at]["scoring"][0]) else int(verdicts[at])
+    return written
+
+
+def _is_plain(record: Records) -> bool:
+    """Neither a reservation nor the end of one, nor wrong in a way that a hold would hide."""
+    waits = TransferFlag.PENDING | TransferFlag.POST | TransferFlag.VOID
+    return not int(record["flags"][0]) & waits and not int(record["timeout_s"][0])
 
 
 def command(request_id: int = 0, **action: object) -> raft_pb2.Command:

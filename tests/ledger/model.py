@@ -14,12 +14,14 @@ from typing import Any
 
 from node.ledger.columns import AccountFlag
 from node.ledger.records import TransferFlag
-from node.ledger.statuses import Status, TransferCode
+from node.ledger.statuses import FraudDecision, Status, TransferCode
 
 AMOUNT_MAX = 2**63 - 1
 ID_MAX = 2**128 - 1
 NO_FLAGS = AccountFlag(0)
 KNOWN_FLAGS = TransferFlag.LINKED | TransferFlag.PENDING | TransferFlag.POST | TransferFlag.VOID
+HOLDS = (FraudDecision.HOLD, FraudDecision.HOLD_UNSCORED)
+CLIENT_WROTE_SCORING = 15  # what a leader puts where a client's own word was not zero
 ENDS = TransferFlag.POST | TransferFlag.VOID
 COUNTED = (TransferCode.PRINCIPAL, TransferCode.AIRTIME, TransferCode.VOUCHER)
 NOT_OF_A_PERSON = (TransferCode.FEE, TransferCode.EXCISE_DUTY, TransferCode.COMMISSION)
@@ -36,11 +38,19 @@ class Transfer:
     ledger: int
     code: int
     flags: TransferFlag
-    reserved: int
-    content: bytes
+    scoring: int  # as the client sent it
+    decision: int
+    content: bytes  # what the client sent
 
     @classmethod
-    def of(cls, record: Any) -> Transfer:
+    def of(cls, record: Any, *, scored: bool = False) -> Transfer:
+        """`scored`: the record's scoring word is the leader's, as is what makes a held transfer pending."""
+        asked, decision = record.copy(), int(record["scoring"]) & 0xF if scored else 0
+        if scored:
+            asked["scoring"] = 2**32 - 1 if decision == CLIENT_WROTE_SCORING else 0
+        if decision in HOLDS:
+            asked["flags"] = int(record["flags"]) & ~int(TransferFlag.PENDING)
+            asked["timeout_s"] = 0
         return cls(
             id=int(record["id_hi"]) << 64 | int(record["id_lo"]),
             debit=int(record["debit_account"]),
@@ -51,8 +61,9 @@ class Transfer:
             ledger=int(record["ledger"]),
             code=int(record["code"]),
             flags=TransferFlag(int(record["flags"])),
-            reserved=int(record["reserved"]),
-            content=record.tobytes(),
+            scoring=int(asked["scoring"]),
+            decision=decision,
+            content=asked.tobytes(),
         )
 
 
@@ -127,6 +138,7 @@ class Answer:
     previous: tuple[int, int] = (0, 0)  # references of the debit and of the credit account's transfer before
     original: int = 0
     duplicate: bool = False
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -327,7 +339,9 @@ class Model:
             return Status.CREDITS_OVERFLOW
         if self.timestamp_ns + t.timeout_s * 10**9 > AMOUNT_MAX:
             return Status.EXPIRY_OVERFLOW
-        return Status.OK if self.has_funds(debit, t.amount) else Status.DEBITS_EXCEED_CREDITS
+        if not self.has_funds(debit, t.amount):
+            return Status.DEBITS_EXCEED_CREDITS
+        return Status.REFUSED_BY_FRAUD_CHECK if t.decision == FraudDecision.REFUSE else Status.OK
 
     def has_funds(self, account: Account, amount: int) -> bool:
         if not account.flags & AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS:
@@ -404,7 +418,7 @@ class Model:
         if t.flags & ENDS:
             numbers = (self.pending[t.pending_id].debit, self.pending[t.pending_id].credit)
         debit, credit = (self.accounts[number] for number in numbers)
-        linked = replace(answer, previous=(debit.last, credit.last))
+        linked = replace(answer, previous=(debit.last, credit.last), held=t.decision in HOLDS)
         debit.last = credit.last = answer.position << 16 | answer.offset
         if not t.flags & ENDS and t.code not in NOT_OF_A_PERSON:
             credit.moved_ns = self.timestamp_ns
@@ -417,7 +431,7 @@ def _form(t: Transfer) -> Status:
     ends = bool(t.flags & ENDS)
     kinds = (TransferFlag.PENDING, TransferFlag.POST, TransferFlag.VOID)
     rules = (
-        (t.reserved != 0, Status.RESERVED_MUST_BE_ZERO),
+        (t.scoring != 0, Status.RESERVED_MUST_BE_ZERO),
         ((int(t.flags) | int(KNOWN_FLAGS)) != int(KNOWN_FLAGS), Status.FLAGS_UNKNOWN),
         (sum(1 for kind in kinds if t.flags & kind) > 1, Status.FLAGS_EXCLUDE_EACH_OTHER),
         (t.amount < 0, Status.AMOUNT_MUST_NOT_BE_NEGATIVE),

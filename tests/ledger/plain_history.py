@@ -27,13 +27,15 @@ class PlainHistory:
         self.ended.update(batch.ended)
         if batch.recorded is None:
             return
-        words = decode_entry(batch.entry).transfers.copy().view(np.int64).reshape(-1, TRANSFER_WORDS)
+        entry = decode_entry(batch.entry)
+        words = entry.transfers.copy().view(np.int64).reshape(-1, TRANSFER_WORDS)
         for offset in batch.recorded.tolist():
             reference = batch.position << 16 | offset
             key = (int(words[offset, 0]), int(words[offset, 1]))
             assert key not in self.ids
             self.ids[key] = reference
-            self.first[reference] = FirstSeen(words[offset], batch.outcomes[offset], batch.timestamp_ns)
+            outcome = batch.outcomes[offset]
+            self.first[reference] = FirstSeen(words[offset], outcome, batch.timestamp_ns, entry.scored)
 
     def find_ids(self, words: Int64s, out: Int64s) -> None:
         for i in range(len(words)):

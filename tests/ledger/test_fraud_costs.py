@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fraud.drift import ROWS_MIN, WINDOW_ROWS, Drift, reference
+from fraud.drift import ROWS_MIN, SAMPLED_ROWS_MAX, WINDOW_ROWS, Drift, reference
 from fraud.reasons import WORDS, in_words
 from node.ledger.features import FEATURE_NAMES
 from node.ledger.fraud_costs import Costs, CostsError, costs_from, decisions, hold_probability
@@ -88,9 +88,21 @@ def test_the_distance_from_training() -> None:
     assert watch.psi()["a"] > 0.25
     assert watch.psi()["b"] < 0.02
     for _ in range(2):  # two windows later the past is forgotten
-        for _ in range(WINDOW_ROWS // 5_000):
-            watch.note(rows[:5_000], rows[:5_000, 0] / 10)
+        for at in range(0, WINDOW_ROWS, SAMPLED_ROWS_MAX):
+            part = rows[at : at + SAMPLED_ROWS_MAX]
+            watch.note(part, part[:, 0] / 10)
     assert watch.psi()["a"] < 0.02
+
+
+def test_of_a_large_batch_a_sample_is_counted() -> None:
+    rows = np.random.default_rng(3).normal(size=(8 * SAMPLED_ROWS_MAX, 2)).astype(np.float32)
+    watch, whole = drift(rows), drift(rows)
+    watch.note(rows, rows[:, 0] / 10)
+    for at in range(0, len(rows), SAMPLED_ROWS_MAX):
+        whole.note(rows[at : at + SAMPLED_ROWS_MAX], rows[at : at + SAMPLED_ROWS_MAX, 0] / 10)
+    assert watch._rows[1] == SAMPLED_ROWS_MAX
+    assert max(watch.psi().values()) < 0.05
+    assert max(whole.psi().values()) < 1e-6
 
 
 def test_what_is_missing_is_counted() -> None:

@@ -3,6 +3,7 @@ at the edge of 64 bits, frozen and closed accounts, checkpoints, restarts and cr
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 from pathlib import Path
@@ -15,7 +16,8 @@ from kibubu.raft.v1 import raft_pb2
 
 from node.ledger.columns import AccountFlag
 from node.ledger.records import AMOUNT_MINOR_MAX, Records, TransferFlag
-from tests.ledger.building import KES, USD, command, transfer
+from node.ledger.statuses import FraudDecision
+from tests.ledger.building import KES, USD, command, decided, transfer
 from tests.ledger.model import ID_MAX, Account, Model
 from tests.ledger.twins import Twins
 
@@ -53,7 +55,7 @@ moves = st.fixed_dictionaries(
         "pending_id": rarely(0, 3),
         "ledger": rarely(KES, 0, USD),
         "code": rarely(9, 0),
-        "reserved": rarely(0, 1),
+        "scoring": rarely(0, 1),
     }
 )
 reservations = st.fixed_dictionaries(
@@ -80,15 +82,25 @@ ends = st.fixed_dictionaries(
 )
 retries = st.tuples(st.integers(0, 200), st.integers(1, 4))  # of so many from there on, of all that was sent before
 batches = st.lists(st.one_of(moves, reservations, ends, retries), min_size=1, max_size=10)
+verdicts = st.lists(
+    st.sampled_from([*[FraudDecision.ALLOW] * 5, *[FraudDecision.NOT_SCORED] * 3, *FraudDecision]),
+    min_size=1,
+    max_size=9,
+)
 steps = st.one_of(
     st.tuples(st.just("transfers"), batches),
     st.tuples(st.just("transfers"), batches),
-    st.tuples(st.just("transfers"), batches),
+    st.tuples(st.just("scored"), batches, verdicts),
+    st.tuples(st.just("scored"), batches, verdicts),
     st.tuples(st.just("flags"), st.integers(ISSUANCE, DOLLARS_B), st.sampled_from([0, 1, 1, 2, 4])),
     st.tuples(st.just("limit"), st.integers(ISSUANCE, DOLLARS_B), st.sampled_from([0, 30, AMOUNT_MINOR_MAX])),
     st.tuples(st.just("wait"), st.sampled_from([SECOND // 2, SECOND, 3 * SECOND, 4 * 10**18])),
     st.tuples(st.sampled_from(["no_op", "write", "written", "restart", "crash"])),
 )
+
+
+def may_be_scored(record: Records) -> bool:
+    return not int(record["flags"][0]) & (POST | VOID) and int(record["amount_minor"][0]) > 0
 
 
 class Play:
@@ -112,6 +124,8 @@ class Play:
         match kind, details:
             case "transfers", (list() as batch,):
                 self._transfers(batch)
+            case "scored", (list() as batch, list() as found):
+                self._transfers(batch, found)
             case "flags", (account, flags):
                 twins.change(command(set_flags=raft_pb2.SetFlags(account_number=account, flags=flags)))
             case "limit", (account, limit):
@@ -128,7 +142,8 @@ class Play:
             case "crash", ():
                 twins.crash()
 
-    def _transfers(self, batch: list[object]) -> None:
+    def _transfers(self, batch: list[object], found: list[FraudDecision] | None = None) -> None:
+        """`found`: what the fraud check says, in turn; a retry may get another verdict than the first time."""
         records: list[Records] = []
         for member in batch:
             match member:
@@ -138,8 +153,12 @@ class Play:
                     first %= len(self.sent)
                     records += self.sent[first : first + length]
         self.sent += records
-        if records:
+        if records and found is None:
             self.twins.transfers(records)
+        elif records:
+            turns = itertools.cycle(found)
+            decisions = [next(turns) if may_be_scored(record) else FraudDecision.NOT_SCORED for record in records]
+            self.twins.transfers(decided(records, decisions), scored=True)
 
     def end(self) -> None:
         self.twins.check_histories()
@@ -222,7 +241,10 @@ def test_long_random_histories(tmp_path: Path, seed: int) -> None:
         batch = random_batch(chance, game.sent[-4_000:], 40_000)
         if batch:
             game.sent += batch
-            game.twins.transfers(batch)
+            chances = [FraudDecision.ALLOW] * 8 + list(FraudDecision)
+            found = [chance.choice(chances) if may_be_scored(record) else FraudDecision.NOT_SCORED for record in batch]
+            scored = chance.random() < 0.5
+            game.twins.transfers(decided(batch, found) if scored else batch, scored=scored)
         game.twins.wait(chance.choice([1, SECOND // 3, SECOND]))
         what = chance.random()
         if what < 0.3:

@@ -24,7 +24,7 @@ from tests.ledger.building import joined, transfer
 PLACES = {
     "id_lo": 0, "id_hi": 8, "debit_account": 16, "credit_account": 24, "amount_minor": 32, "pending_id_lo": 40,
     "pending_id_hi": 48, "group_id_lo": 56, "group_id_hi": 64, "reference": 72, "timeout_s": 80, "ledger": 84,
-    "code": 88, "flags": 90, "reserved": 92, "narrative": 96,
+    "code": 88, "flags": 90, "scoring": 92, "narrative": 96,
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from kibubu.raft.v1 import raft_pb2
 from node.ledger import commands as rules
 from node.ledger.columns import AccountFlag, AccountKind
 from node.ledger.records import AMOUNT_MINOR_MAX, OUTCOME, Records, TransferFlag
-from node.ledger.statuses import CommandStatus, Status, TransferCode
+from node.ledger.statuses import CommandStatus, FraudDecision, Status, TransferCode
 from tests.ledger.building import (
     KES,
     START_NS,
@@ -98,7 +98,7 @@ TRANSFERS: dict[Status, list[Records]] = {
     S.ID_MUST_NOT_BE_ALL_ONES: [transfer(ID_MAX, amount=-1, flags=LINKED)],
     S.ID_USED_FOR_ANOTHER_TRANSFER: [transfer(PLAIN, ONE, TWO, -1, flags=LINKED)],
     S.ID_USED_OUTSIDE_THIS_CHAIN: [transfer(501, ONE, TWO, 1, flags=LINKED), transfer(PLAIN, ONE, TWO, 50)],
-    S.RESERVED_MUST_BE_ZERO: [move(reserved=1, flags=64 | POST | VOID, amount=-1)],
+    S.RESERVED_MUST_BE_ZERO: [move(scoring=1, flags=64 | POST | VOID, amount=-1)],
     S.FLAGS_UNKNOWN: [move(flags=64 | POST | VOID, amount=-1)],
     S.FLAGS_EXCLUDE_EACH_OTHER: [move(flags=PENDING | POST, amount=-1)],
     S.AMOUNT_MUST_NOT_BE_NEGATIVE: [move(amount=-1, code=0)],
@@ -146,20 +146,23 @@ TRANSFERS: dict[Status, list[Records]] = {
     S.CREDITS_OVERFLOW: [move(BOUNDED, MUCH_IN, flags=PENDING)],
     S.EXPIRY_OVERFLOW: [move(BOUNDED, TWO, flags=PENDING, timeout_s=2**32 - 1)],
     S.DEBITS_EXCEED_CREDITS: [move(BOUNDED, TWO, amount=11)],
+    S.REFUSED_BY_FRAUD_CHECK: [move(BOUNDED, TWO, amount=10, scoring=int(FraudDecision.REFUSE))],
 }
+ONLY_IN_REPLIES = (S.HELD_FOR_REVIEW,)
+SCORED = (S.REFUSED_BY_FRAUD_CHECK,)
 
 
 def test_every_status_has_a_row() -> None:
-    assert list(TRANSFERS) == list(Status), "a status was added: give it a row, in order"
+    assert [*TRANSFERS, *ONLY_IN_REPLIES] == list(Status), "a status was added: give it a row, in order"
 
 
-@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("status", TRANSFERS)
 def test_transfer_statuses(status: Status) -> None:
     ledger = world()
     late = status in (S.EXPIRY_OVERFLOW, S.DEBIT_ACCOUNT_DORMANT)
     ledger.apply(transfers_entry([], LATE_NS if late else START_NS))
     before, hash_before = ledger.state.columns.copy(), ledger.state.state_hash()
-    batch = ledger.apply(transfers_entry(TRANSFERS[status]))
+    batch = ledger.apply(transfers_entry(TRANSFERS[status], scored=status in SCORED))
     outcomes = batch.outcomes.view(OUTCOME).reshape(-1)
     looked_at = 0 if status is S.LINKED_CHAIN_FAILED else -1
     assert Status(int(outcomes["status"][looked_at])) is status

@@ -14,7 +14,7 @@ from node.ledger import usage
 from node.ledger.columns import Column
 from node.ledger.history import CommandOutcome
 from node.ledger.records import OUTCOME, OutcomeFlag, Records
-from node.ledger.statuses import CommandStatus
+from node.ledger.statuses import CommandStatus, Status
 from node.storage.ledger_store import EntryResult, LedgerStore, StoreConfig
 from tests.ledger import building
 from tests.ledger.building import START_NS, commands_entry, create, tiers_document, transfers_entry
@@ -70,8 +70,10 @@ class Twins:
         assert self._command(building.tiers(tiers_document(tiers))).status is CommandStatus.OK
         self.model.tiers = tiers
 
-    def transfers(self, records: list[Records]) -> list[Answer]:
-        result, answers = self._enter(transfers_entry(records, self.now_ns), records)
+    def transfers(self, records: list[Records], *, scored: bool = False) -> list[Answer]:
+        """`scored`: these are records as a leader has written them after the fraud check."""
+        data = transfers_entry(records, self.now_ns, scored=scored)
+        result, answers = self._enter(data, records, scored=scored)
         _assert_same("reply", [_numbers(reply) for reply in result.replies], [_as_reply(a) for a in answers])
         self._compare_columns()
         return answers
@@ -111,9 +113,9 @@ class Twins:
         result, _ = self._enter(commands_entry([command], self.now_ns), [])
         return result.commands[0]
 
-    def _enter(self, data: bytes, records: list[Records]) -> tuple[EntryResult, list[Answer]]:
+    def _enter(self, data: bytes, records: list[Records], *, scored: bool = False) -> tuple[EntryResult, list[Answer]]:
         expired = self.model.next_entry(self.now_ns)
-        answers = self.model.transfers([Transfer.of(record[0]) for record in records])
+        answers = self.model.transfers([Transfer.of(record[0], scored=scored) for record in records])
         batch = self.plain.apply(data)
         assert list(batch.expired) == expired
         outcomes = batch.outcomes.view(OUTCOME).reshape(-1)
@@ -199,11 +201,14 @@ def _numbers(record: Any) -> tuple[int, ...]:
     return tuple(int(record[name]) for name in record.dtype.names)
 
 
+def _flags(answer: Answer) -> int:
+    return (OutcomeFlag.DUPLICATE if answer.duplicate else 0) | (OutcomeFlag.HELD if answer.held else 0)
+
+
 def _as_outcome(answer: Answer) -> tuple[int, ...]:
-    flags = OutcomeFlag.DUPLICATE if answer.duplicate else 0
-    return (answer.status, flags, 0, *answer.balances, *answer.previous, answer.original)
+    return (answer.status, _flags(answer), 0, *answer.balances, *answer.previous, answer.original)
 
 
 def _as_reply(answer: Answer) -> tuple[int, ...]:
-    flags = OutcomeFlag.DUPLICATE if answer.duplicate else 0
-    return (answer.status, flags, answer.offset, answer.position, answer.timestamp_ns, *answer.balances, 1)
+    status = Status.HELD_FOR_REVIEW if answer.held else answer.status
+    return (status, _flags(answer), answer.offset, answer.position, answer.timestamp_ns, *answer.balances, 1)

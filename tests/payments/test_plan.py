@@ -74,7 +74,7 @@ def test_legs_are_one_linked_chain(fee: Fee, codes: list[TransferCode]) -> None:
         (PAYMENT_ID & ((1 << 64) - 1), PAYMENT_ID >> 64)
     }
     assert made["ledger"].tolist() == [404] * len(codes)
-    assert made["reserved"].tolist() == made["pending_id_lo"].tolist() == [0] * len(codes)
+    assert made["scoring"].tolist() == made["pending_id_lo"].tolist() == [0] * len(codes)
 
 
 def test_a_held_payment_reserves_all_of_it_for_a_day() -> None:

@@ -33,6 +33,7 @@ from node.service.payment_desk import PaymentDesk
 from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
 from node.service.tls import load_server_credentials
+from node.service.transfer_desk import ScoringPolicy, TransferDesk
 from node.storage.ledger_store import EntryResult
 from node.warm_up import warm_up
 from tests.consensus.certs import Authority
@@ -63,6 +64,7 @@ class Books:
         self.desk = PaymentDesk(
             self.book, admission, None, metrics, unscored_allow_max_minor=10**9, time_ns=lambda: self.now_ns
         )
+        transfers = TransferDesk(node.store, admission, None, metrics, ScoringPolicy())
         guard, barrier = Guard(node, metrics, lambda: ""), ReadBarrier(node, lambda: "")
         node.signal = AppliedSignal(lambda: node.store.applied_position)
         self.feed = FeedServicer(node.store, FeedReader(node.store, self.book), node.signal, node, guard)
@@ -73,7 +75,7 @@ class Books:
             PaymentsServicer(self.book, self.desk, barrier, guard, admission, PIN_KEY), checked
         )
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
-            LedgerServicer(node.store, admission, barrier, guard, PIN_KEY), checked
+            LedgerServicer(node.store, admission, barrier, guard, PIN_KEY, transfers), checked
         )
         bulk_pb2_grpc.add_BulkServiceServicer_to_server(
             BulkServicer(BulkBook(node.store, self.book), self.book, self.desk, admission, barrier, guard), checked

@@ -74,6 +74,10 @@ def test_a_good_configuration(tmp_path: Path) -> None:
         ('ca = "ca"', "", "tls.ca: missing"),
         ('key_file = "pin"', "", "pin.key_file: missing"),
         ("[pin]", "[pin", "n.toml"),
+        ("[pin]", "[fraud]\nscore_transfers = 1\n[pin]", "fraud.score_transfers: must be bool"),
+        ("[pin]", "[fraud]\nscored_codes = []\n[pin]", "fraud.scored_codes: must be 1 to 64"),
+        ("[pin]", "[fraud]\nscored_codes = [2, 65536]\n[pin]", "fraud.scored_codes[1]: must be 1 to 65535"),
+        ("[pin]", "[fraud]\nscored_codes = [true]\n[pin]", "fraud.scored_codes[0]: must be 1 to 65535"),
         ('node_id = "n3"', 'node_id = "n2"', "peers[1].node_id: 'n2' is there twice"),
         ('node_id = "n3"', 'node_id = "n1"', "peers[1].node_id: 'n1' is there twice"),
     ],
@@ -86,6 +90,15 @@ def test_a_mistake_names_its_key(tmp_path: Path, old: str, new: str, complaint: 
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert complaint in str(caught.value)
+
+
+def test_raw_transfers_are_scored_only_where_the_operator_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "n.toml"
+    said = {"": (), "score_transfers = true": (2, 6), "score_transfers = true\nscored_codes = [1200]": (1_200,)}
+    for text, codes in said.items():
+        table = f"[fraud]\n{text}\n[pin]"
+        path.write_text(GOOD.replace("[pin]", table, 1) + PEERS, encoding="utf-8")
+        assert load_config(path).scored_codes == codes
 
 
 def test_a_cluster_of_two_is_refused(tmp_path: Path) -> None:

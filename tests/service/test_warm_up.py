@@ -11,6 +11,7 @@ import numpy as np
 from node.ledger.entry import encode_entry
 from node.ledger.overlay import FIELDS, extract_in_order
 from node.ledger.records import TRANSFER, TransferFlag
+from node.ledger.scoring import payments_of, words_of, write_decisions
 from tests.service.one_node import START_NS, OneNode
 
 # In a process of its own: in this one other tests have loaded the kernels already.
@@ -18,14 +19,14 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from numba.core.registry import CPUDispatcher
-from node.ledger import features, kernel, overlay, tables
+from node.ledger import features, kernel, overlay, scoring, tables
 from node.payments import pin_tries
 from node.storage import id_kernels
 from node.warm_up import warm_up
 from tests.service.test_warm_up import work
 
 def loaded():
-    modules = (features, kernel, overlay, tables, pin_tries, id_kernels)
+    modules = (features, kernel, overlay, scoring, tables, pin_tries, id_kernels)
     kernels = (value for module in modules for value in vars(module).values())
     return {value.py_func.__qualname__: len(value.signatures) for value in kernels if isinstance(value, CPUDispatcher)}
 
@@ -47,8 +48,12 @@ def work(folder: Path) -> None:
     records["amount_minor"], records["flags"] = 5, (int(TransferFlag.LINKED), int(TransferFlag.LINKED), 0)
     for _ in range(2):
         node.write(encode_entry(START_NS, transfers=records.tobytes()))
-    payment = np.array([[people["wanjiku"], people["otieno"], 100, 1]], dtype=np.int64)
+    payment = np.array([[people["wanjiku"], people["otieno"], 100, 1, 2]], dtype=np.int64)
     extract_in_order(node.store.columns, np.zeros((0, FIELDS), dtype=np.int64), payment, START_NS)
+    packed = bytearray(records.tobytes())
+    payments, scored = payments_of(node.store.columns, words_of(bytes(packed)), np.array([1_001], dtype=np.int64))
+    decisions, scores_ppm = np.ones(scored, dtype=np.uint8), np.zeros(scored, dtype=np.int64)
+    write_decisions(words_of(packed), payments, decisions, scores_ppm, decisions, 1)
     assert node.store.lookup_transfer(901) is not None
     assert node.store.statement(people["otieno"], 0, 10)
     node.store.checkpoint(wait=True)
@@ -67,4 +72,4 @@ def test_a_warm_node_loads_no_kernel_while_it_serves(tmp_path: Path) -> None:
 
 
 def test_a_cold_one_would(tmp_path: Path) -> None:
-    assert {"apply_batch", "find_ids", "candidates", "_in_order"} <= loaded_by_work(tmp_path, "cold")
+    assert {"apply_batch", "find_ids", "candidates", "_in_order", "write_decisions"} <= loaded_by_work(tmp_path, "cold")

@@ -31,6 +31,7 @@ class Settings:
     log_kept_bytes: int  # for a node that is away
     snapshot_chunk_bytes: int
     deadline_s: float  # of a client's call
+    score_transfers: bool  # raw ones, too
     restart_s: tuple[float, float]  # until whoever watches a process starts it again
 
     def consensus(self, node_id: str, cluster_id: str, node_ids: list[str]) -> ConsensusConfig:
@@ -100,7 +101,9 @@ def make_plan(seed: int, profile: str = "") -> Plan:
     rng = random.Random(seed)
     drawn = rng.choices(list(PROFILES), [each.weight for each in PROFILES.values()])[0]
     profile = profile or drawn
-    settings = _settings(rng, profile)
+    # Drawn apart, so that all else is as it was before raw transfers could be scored.
+    scored = random.Random(f"{seed}/scored").random() < PROFILES[profile].scored
+    settings = replace(_settings(rng, profile), score_transfers=scored)
     ops = tuple(_op(rng, number, settings) for number in range(rng.randint(40, PROFILES[profile].ops_max)))
     return Plan(seed, settings, ops, tuple(_faults(rng, settings)))
 
@@ -125,6 +128,7 @@ def _settings(rng: random.Random, name: str) -> Settings:
         log_kept_bytes=rng.choice(profile.logs_kept_bytes),
         snapshot_chunk_bytes=rng.choice([512, 4_096, 256 << 10]),
         deadline_s=rng.choice(profile.deadlines_s),
+        score_transfers=False,
         restart_s=profile.restart_s,
     )
 

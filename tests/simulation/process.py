@@ -19,6 +19,7 @@ from node.service.admission import Admission
 from node.service.errors import ServiceError
 from node.service.expiry import Expiry
 from node.service.guard import Guard
+from node.service.in_flight import InFlight
 from node.service.leadership import transfer_leadership
 from node.service.ledger_servicer import LedgerServicer
 from node.service.metrics import NodeMetrics
@@ -26,10 +27,12 @@ from node.service.payment_book import PaymentBook
 from node.service.payment_desk import PaymentDesk
 from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
+from node.service.transfer_desk import ScoringPolicy, TransferDesk
 from node.storage.damage import DAMAGE
 from node.storage.host import Host
 from node.storage.ledger_store import LedgerStore, StoreConfig
 from node.storage.scrub import Scrubber
+from tests.simulation import requests
 from tests.simulation.calls import AbortedError, CallError, Exchange
 from tests.simulation.clock import Timer
 from tests.simulation.loop import SimLoop
@@ -130,13 +133,17 @@ class Process:
         barrier = ReadBarrier(consensus, self._leader)
         fraud = SimFraudClient(self, _METRICS)
         book = PaymentBook(self.store, _TARIFFS, PIN_KEY, time_ns)
+        in_flight = InFlight()
         desk = PaymentDesk(
             book, admission, fraud, _METRICS,
-            unscored_allow_max_minor=UNSCORED_ALLOW_MAX_MINOR, time_ns=time_ns,
+            unscored_allow_max_minor=UNSCORED_ALLOW_MAX_MINOR, in_flight=in_flight, time_ns=time_ns,
         )  # fmt: skip
         desk.on_storage_failure = self._found_damage
+        codes = (requests.CODE,) if self.world.settings.score_transfers else ()
+        policy = ScoringPolicy(codes, UNSCORED_ALLOW_MAX_MINOR)
+        transfers = TransferDesk(self.store, admission, fraud, _METRICS, policy, in_flight=in_flight, time_ns=time_ns)
         self._servicers = (
-            LedgerServicer(self.store, admission, barrier, guard, PIN_KEY, time_ns),
+            LedgerServicer(self.store, admission, barrier, guard, PIN_KEY, transfers, time_ns),
             PaymentsServicer(book, desk, barrier, guard, admission, PIN_KEY),
         )
         expiry = Expiry(WatchedConsensus(self, self.engine, "expire"), lambda: self.store.next_expiry_ns, time_ns)

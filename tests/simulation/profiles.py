@@ -40,6 +40,7 @@ class Profile:
     restart_s: tuple[float, float] = (0.1, 2.0)
     logs_kept_bytes: tuple[int, ...] = (0, 1_000, 10_000, 1 << 29)
     durations_s: tuple[float, ...] = (0.05, 0.3, 1.0, 2.5, 5.0)
+    scored: float = 0.4  # chance that raw transfers are scored, too
 
 
 PROFILES = {
@@ -101,5 +102,18 @@ PROFILES = {
         ops_max=400,
         deadlines_s=(0.2, 0.3),
         durations_s=(0.6, 1.0, 2.5),
+    ),
+    "scoring": Profile(
+        weight=2,
+        faults={
+            "sidecar": 14, "crash": 4, "power_cut": 2, "isolate": 4, "handover": 4, "answers_lost": 6, "pause": 2,
+            "crash_at_point": 6,
+        },
+        kinds=(3, 6),
+        points=_points("score.", "propose.", "serve.", "apply"),
+        ops={"transfer": 30, "bundle": 14, "hold": 8, "pay": 12, "reuse": 4, "read_transfer": 7, "statement": 4},
+        ops_max=300,
+        durations_s=(0.05, 0.3, 1.0, 2.5),
+        scored=1.0,
     ),
 }  # fmt: skip

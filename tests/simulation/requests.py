@@ -19,6 +19,7 @@ KES = 404
 PIN, WRONG_PIN = "2468", "8642"
 OPENING_MINOR = 1_000_000
 CUSTOMERS = tuple(f"25471200000{number}" for number in range(1, 5))
+CODE = 1_001
 TILL, PAYBILL = "123456", "888880"
 _TRANSFER = struct.Struct("<QQQQqQQQQQIIHHI32s")
 _LIMITED = int(AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS)
@@ -59,7 +60,7 @@ def pack(
     word = (1 << 64) - 1
     return _TRANSFER.pack(
         number & word, number >> 64, debit, credit, amount_minor, pending_id & word, pending_id >> 64, 0, 0, 0,
-        timeout_s, 0 if pending_id else KES, 1_001, flags, 0, b"",
+        timeout_s, 0 if pending_id else KES, CODE, flags, 0, b"",
     )  # fmt: skip
 
 

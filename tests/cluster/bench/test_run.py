@@ -28,6 +28,7 @@ STORED = 8_000
 WANTED = [
     Setting("transfers", 1, 8),
     Setting("transfers", 1_000, 2),
+    Setting("transfers", 100, 2, fraud_in_path=True),
     Setting("payments", 1, 8, fraud_in_path=True),
     Setting("unary", 1, 8),
     Setting("ussd", 1, 4, fraud_in_path=True),
@@ -71,7 +72,11 @@ def _transfers(row: Measured, pace: Pace) -> float:
 def _check(row: Measured) -> None:
     assert row.per_second.median > 0
     assert 0 < row.p50_ms.median <= row.p99_ms.median
-    assert not {name for name in row.others if not name.endswith(("(done)", "unscored"))}
+    decided = {name: count for name, count in row.others.items() if name.startswith("decided: ")}
+    assert not {name for name in row.others if name not in decided and not name.endswith(("(done)", "unscored"))}
+    assert bool(decided) == row.setting.fraud_in_path
+    if row.setting.what == "transfers" and decided:
+        assert decided["decided: allow"] > 0.9 * sum(decided.values())
     for role in (CLIENT, LEADER, FOLLOWERS):
         assert row.cpu_us_by_role[role] >= 0
     assert row.cpu_us_each.median == pytest.approx(sum(row.cpu_us_by_role.values()))

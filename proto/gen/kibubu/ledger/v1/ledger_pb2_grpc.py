@@ -103,7 +103,9 @@ class LedgerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateTransfers(self, request, context):
-        """The friendly form: at most 8,190 transfers. Operators only.
+        """The friendly form: at most 8,190 transfers. Operators only. Where a node scores raw transfers, status 120 = refused by
+        the fraud check, nothing moved; 121 = held for review: the money is reserved until an analyst or a day's time-out ends
+        it, and asking again with the same id gives the same answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,10 @@ class LedgerServiceStub:
     UpdateAccounts: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.UpdateAccountsRequest, _ledger_pb2.UpdateAccountsResponse]
     """Adds handles, changes flags, the overdraft limit, the PIN verifier's source. Operators only."""
     CreateTransfers: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CreateTransfersRequest, _ledger_pb2.CreateTransfersResponse]
-    """The friendly form: at most 8,190 transfers. Operators only."""
+    """The friendly form: at most 8,190 transfers. Operators only. Where a node scores raw transfers, status 120 = refused by
+    the fraud check, nothing moved; 121 = held for review: the money is reserved until an analyst or a day's time-out ends
+    it, and asking again with the same id gives the same answer.
+    """
     CreateTransfersPacked: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CreateTransfersPackedRequest, _ledger_pb2.CreateTransfersPackedResponse]
     """The fast form: packed 128-byte records in, packed 64-byte replies out (node/ledger/records.py). Operators only."""
     LookupAccounts: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.LookupAccountsRequest, _ledger_pb2.LookupAccountsResponse]
@@ -64,7 +67,10 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     UpdateAccounts: _aio.UnaryUnaryMultiCallable[_ledger_pb2.UpdateAccountsRequest, _ledger_pb2.UpdateAccountsResponse]  # type: ignore[assignment]
     """Adds handles, changes flags, the overdraft limit, the PIN verifier's source. Operators only."""
     CreateTransfers: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CreateTransfersRequest, _ledger_pb2.CreateTransfersResponse]  # type: ignore[assignment]
-    """The friendly form: at most 8,190 transfers. Operators only."""
+    """The friendly form: at most 8,190 transfers. Operators only. Where a node scores raw transfers, status 120 = refused by
+    the fraud check, nothing moved; 121 = held for review: the money is reserved until an analyst or a day's time-out ends
+    it, and asking again with the same id gives the same answer.
+    """
     CreateTransfersPacked: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CreateTransfersPackedRequest, _ledger_pb2.CreateTransfersPackedResponse]  # type: ignore[assignment]
     """The fast form: packed 128-byte records in, packed 64-byte replies out (node/ledger/records.py). Operators only."""
     LookupAccounts: _aio.UnaryUnaryMultiCallable[_ledger_pb2.LookupAccountsRequest, _ledger_pb2.LookupAccountsResponse]  # type: ignore[assignment]
@@ -103,7 +109,10 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.CreateTransfersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.CreateTransfersResponse, _abc.Awaitable[_ledger_pb2.CreateTransfersResponse]]:
-        """The friendly form: at most 8,190 transfers. Operators only."""
+        """The friendly form: at most 8,190 transfers. Operators only. Where a node scores raw transfers, status 120 = refused by
+        the fraud check, nothing moved; 121 = held for review: the money is reserved until an analyst or a day's time-out ends
+        it, and asking again with the same id gives the same answer.
+        """
 
     @_abc_1.abstractmethod
     def CreateTransfersPacked(
