@@ -13,6 +13,8 @@ from ussd_edge.menu.asks import (
     Answer,
     Ask,
     AskBalance,
+    AskBlock,
+    AskChangePin,
     AskForPayment,
     AskPay,
     AskQuote,
@@ -48,6 +50,8 @@ class LedgerAnswers:
                 return await self._pay(ask)
             if isinstance(ask, AskBalance):
                 return await self._balance(ask)
+            if isinstance(ask, AskChangePin | AskBlock):
+                return await self._own_account(ask)
             return await self._request(ask)
         except UnknownOutcomeError:
             return Answer(NOT_APPLIED if isinstance(ask, AskQuote | AskWaiting) else UNKNOWN)
@@ -106,6 +110,24 @@ class LedgerAnswers:
             tries_left=found.pin_tries_left,
             recent=tuple(Recent(one.timestamp_ns, one.amount_minor, one.other_name) for one in found.recent),
         )
+
+    async def _own_account(self, ask: AskChangePin | AskBlock) -> Answer:
+        number = self._msisdn if isinstance(ask, AskChangePin) else ask.number
+        what = "change PIN" if isinstance(ask, AskChangePin) else f"block {number}"
+        request_id = step_id(self._gateway, self._session_id, self._msisdn, ask.step, what)
+        if isinstance(ask, AskChangePin):
+            told = await self._client.change_pin(
+                payments_pb2.ChangePinRequest(
+                    request_id=request_id, msisdn=number, currency=self._currency, pin=ask.pin, new_pin=ask.new_pin
+                )
+            )
+        else:
+            told = await self._client.block_account(
+                payments_pb2.BlockAccountRequest(
+                    request_id=request_id, msisdn=number, currency=self._currency, pin=ask.pin
+                )
+            )
+        return Answer(told.status_name, tries_left=told.pin_tries_left)
 
     async def _request(self, ask: AskWaiting | AskRefuse | AskForPayment) -> Answer:
         if isinstance(ask, AskWaiting):

@@ -14,6 +14,8 @@ from ussd_edge.menu.asks import (
     Answer,
     Ask,
     AskBalance,
+    AskBlock,
+    AskChangePin,
     AskForPayment,
     AskPay,
     AskQuote,
@@ -64,13 +66,28 @@ class SmallLedger:
             return Answer("ok", waiting=(Waiting(7, "Mama Mboga", 40_000), Waiting(5, "Kibubu Power", 120_000)))
         if isinstance(ask, AskRefuse):
             return Answer("ok" if ask.request in (5, 7) else "request_not_found")
+        if isinstance(ask, AskChangePin | AskBlock):
+            what = "block" if isinstance(ask, AskBlock) else "change"
+            return self._once(f"{ask.step} {what}", lambda: self._try_pin(ask.pin) or Answer("ok"))
         if isinstance(ask, AskForPayment):
             return Answer("ok" if ask.payer == "0712000002" else "payer_not_found")
         what = "balance" if isinstance(ask, AskBalance) else repr(ask.order)
-        step = f"{ask.step} {what}"
+        return self._once(f"{ask.step} {what}", lambda: self._decide(ask))
+
+    def _once(self, step: str, decide: Callable[[], Answer]) -> Answer:
         if step not in self._known:
-            self._known[step] = self._decide(ask)
+            self._known[step] = decide()
         return self._known[step]
+
+    def _try_pin(self, pin: str) -> Answer | None:
+        """None = it is right."""
+        if self.wrong_tries >= 3:
+            return Answer("pin_locked")
+        if pin == PIN:
+            return None
+        self.wrong_tries += 1
+        left = 3 - self.wrong_tries
+        return Answer("pin_wrong" if left else "pin_wrong_and_now_locked", tries_left=left)
 
     def _quote(self, order: Order) -> Answer:
         if order.request:
@@ -90,12 +107,9 @@ class SmallLedger:
         return Answer("ok", payee_name=name, fee_minor=fee.fee_minor) if fee else Answer("amount_outside_tariff")
 
     def _decide(self, ask: AskPay | AskBalance) -> Answer:
-        if self.wrong_tries >= 3:
-            return Answer("pin_locked")
-        if ask.pin != PIN:
-            self.wrong_tries += 1
-            left = 3 - self.wrong_tries
-            return Answer("pin_wrong" if left else "pin_wrong_and_now_locked", tries_left=left)
+        wrong = self._try_pin(ask.pin)
+        if wrong is not None:
+            return wrong
         if isinstance(ask, AskBalance):
             recent = (Recent(1_795_600_000_000_000_000, -50_700, "Otieno"),) if ask.recent else ()
             return Answer("ok", balance_minor=self.balance_minor, available_minor=self.balance_minor, recent=recent)

@@ -84,7 +84,23 @@ class AskForPayment:
     step: int
 
 
-Ask = AskQuote | AskPay | AskBalance | AskWaiting | AskRefuse | AskForPayment
+@dataclass(frozen=True, slots=True)
+class AskChangePin:
+    pin: str
+    new_pin: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskBlock:
+    """That nothing leaves the account of this number any more; the PIN is that account's."""
+
+    number: str
+    pin: str
+    step: int
+
+
+Ask = AskChangePin | AskBlock | AskQuote | AskPay | AskBalance | AskWaiting | AskRefuse | AskForPayment
 
 
 @dataclass(frozen=True, slots=True)

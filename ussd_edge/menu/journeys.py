@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ussd_edge.menu import texts
-from ussd_edge.menu.asks import AskForPayment, AskRefuse, Kind, Order
+from ussd_edge.menu.asks import Ask, AskBalance, AskBlock, AskChangePin, AskForPayment, AskPay, AskRefuse, Kind, Order
 from ussd_edge.menu.texts import LANGUAGES, N_, Words
 
-Act = AskForPayment | AskRefuse
+Act = AskBlock | AskChangePin | AskForPayment | AskRefuse
 STATEMENT_LINES = 5
 _AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,2}))?", re.ASCII)
 
@@ -22,19 +22,22 @@ class Field:
     shown: Callable[[Words], list[str]]
     accepts: Callable[[str], bool]
     complaint: str
+    is_secret: bool = False  # what was typed is never kept
 
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """`order` makes what is to be paid out of the fields and the caller's own number; None = a balance check, with so
-    many of the last payments as `recent` says. `act` is what needs no PIN, only a yes after `confirm`."""
+    """After the fields comes `last`, a PIN or a yes. `order` makes what is to be paid out of the fields and the
+    caller's own number; `act` what else is to be done, out of the fields, the last input and its place, and `done` says
+    that it is. Neither = a balance check, with so many of the last payments as `recent` says."""
 
     item: str
     fields: tuple[Field, ...]
     order: Callable[[Sequence[str], str], Order] | None = None
     recent: int = 0
-    act: Callable[[Sequence[str], int], Act] | None = None
-    confirm: str = ""
+    act: Callable[[Sequence[str], str, int], Act] | None = None
+    last: Field | None = None
+    confirm: str = ""  # shown above a yes
     done: str = ""
 
 
@@ -91,7 +94,8 @@ _RECEIPT = Field(_asked(texts.RECEIPT), _matches(r"[0-9A-Za-z]{10}"), texts.NOT_
 _SECRET = Field(_asked(texts.SECRET), _matches(r"[0-9]{6}"), texts.NOT_A_SECRET)
 _AMOUNT_FIELD = Field(_asked(texts.AMOUNT), lambda text: amount_minor_of(text) > 0, texts.NOT_AN_AMOUNT)
 LANGUAGE = Field(lambda words: words.languages, _matches(rf"[1-{len(LANGUAGES)}]"), texts.NOT_A_CHOICE)
-PIN = Field(_asked(texts.PIN), _matches(r"[0-9]{4}"), texts.NOT_A_PIN)
+PIN = Field(_asked(texts.PIN), _matches(r"[0-9]{4}"), texts.NOT_A_PIN, is_secret=True)
+NEW_PIN = Field(_asked(texts.NEW_PIN), _matches(r"[0-9]{4}([0-9]{4})\1"), texts.NOT_A_NEW_PIN, is_secret=True)
 
 
 REQUEST = Field(_asked(texts.REQUEST), _matches(r"[1-9][0-9]{0,4}"), texts.NOT_A_REQUEST)
@@ -118,11 +122,19 @@ def _request(given: Sequence[str], _: str) -> Order:
     return Order(Kind.PAY_REQUEST, "", 0, request=int(given[0]))
 
 
-def _refusal(given: Sequence[str], _: int) -> AskRefuse:
+def _refusal(given: Sequence[str], _: str, __: int) -> AskRefuse:
     return AskRefuse(int(given[0]))
 
 
-def _asking(given: Sequence[str], step: int) -> AskForPayment:
+def _new_pin(_: Sequence[str], typed: str, step: int) -> AskChangePin:
+    return AskChangePin(typed[:4], typed[4:8], step)
+
+
+def _block(given: Sequence[str], typed: str, step: int) -> AskBlock:
+    return AskBlock(given[0].lstrip("+"), typed, step)
+
+
+def _asking(given: Sequence[str], _: str, step: int) -> AskForPayment:
     return AskForPayment(given[0].lstrip("+"), amount_minor_of(given[1]), step)
 
 
@@ -153,8 +165,16 @@ _ACCOUNT = Menu(
             N_("Refuse a request"),
             (REQUEST,),
             act=_refusal,
+            last=YES,
             confirm=N_("Refuse request {given[0]}?"),
             done=N_("The request is refused. Nothing was paid."),
+        ),
+        Journey(N_("Change PIN"), (), act=_new_pin, last=NEW_PIN, done=N_("Your PIN is changed.")),
+        Journey(
+            N_("Block an account"),
+            (_NUMBER,),
+            act=_block,
+            done=N_("The account is blocked. Nothing can be paid from it."),
         ),
     ),
 )
@@ -177,6 +197,7 @@ _BUSINESS = Menu(
             N_("Ask for payment"),
             (_NUMBER, _AMOUNT_FIELD),
             act=_asking,
+            last=YES,
             confirm=N_("Ask {given[0]} for KES {given[1]}?"),
             done=N_("The customer was asked to pay."),
         ),
@@ -213,15 +234,18 @@ class Place:
     def recent(self) -> int:
         return self.journey.recent if self.journey is not None else 0
 
-    def act(self, step: int) -> Act | None:
-        """What a yes does; None = there is nothing to say yes to."""
-        if self.field is not YES or self.journey is None or self.journey.act is None:
-            return None
-        return self.journey.act(self.given, step)
+    def ask(self, own_number: str, typed: str, step: int) -> Ask:
+        """What the last input asks for."""
+        if self.journey is None:
+            raise RuntimeError("no journey was chosen yet")
+        if self.journey.act is not None:
+            return self.journey.act(self.given, typed, step)
+        order = self.order(own_number)
+        return AskBalance(typed, step, self.recent) if order is None else AskPay(order, typed, step)
 
     def order(self, own_number: str) -> Order | None:
         """None = nothing to pay, or not all of it is known yet."""
-        if self.field is not PIN or self.journey is None or self.journey.order is None:
+        if not self.field.is_secret or self.journey is None or self.journey.order is None:
             return None
         return self.journey.order(self.given, own_number)
 
@@ -238,5 +262,4 @@ def place_of(accepted: Sequence[str]) -> Place:
     if isinstance(node, LanguageChoice):
         return Place(LANGUAGE)
     given = tuple(accepted[depth:])
-    last = PIN if node.act is None else YES
-    return Place(node.fields[len(given)] if len(given) < len(node.fields) else last, node, given)
+    return Place(node.fields[len(given)] if len(given) < len(node.fields) else node.last or PIN, node, given)

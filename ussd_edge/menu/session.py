@@ -17,8 +17,8 @@ from types import MappingProxyType
 
 from ussd_edge.limits import INPUT_CHARACTERS_MAX, INPUTS_MAX
 from ussd_edge.menu import texts
-from ussd_edge.menu.asks import Answer, Ask, AskBalance, AskPay, AskQuote, AskWaiting, Kind, Screen
-from ussd_edge.menu.journeys import LANGUAGE, PIN, REQUEST, YES, place_of
+from ussd_edge.menu.asks import Answer, Ask, AskQuote, AskWaiting, Kind, Screen
+from ussd_edge.menu.journeys import LANGUAGE, NEW_PIN, REQUEST, YES, place_of
 from ussd_edge.menu.paging import NEXT
 from ussd_edge.menu.texts import ENGLISH, LANGUAGES, Words
 
@@ -34,7 +34,7 @@ def dialled_inputs(tail: Sequence[str]) -> tuple[str, ...] | None:
     accepted: list[str] = []
     for at, raw in enumerate(tail):
         text, expected = raw.strip(), place_of(accepted).field
-        if expected is PIN:
+        if expected.is_secret:
             return None
         if expected is YES:
             return tuple(tail[:at])
@@ -86,49 +86,31 @@ def _fold(inputs: Sequence[str], at: _Folding, words_of: Mapping[str, Words]) ->
             at.accepted.pop()
         elif text == NEXT and last_page + 1 < len(expected.shown(words_of[at.language])):
             at.page = last_page + 1
-        elif expected is PIN and _SPENT.fullmatch(text):
+        elif expected.is_secret and _SPENT.fullmatch(text):
             at.wrong = Answer("pin_wrong", tries_left=int(text[1:]))
         elif not expected.accepts(text):
             at.complaint, at.wrong, at.page = expected.complaint, last_wrong, last_page
-            at.path[-1] = "" if expected is PIN else raw  # it may be a PIN that was mistyped
+            at.path[-1] = "" if expected.is_secret else raw  # it may be a PIN that was mistyped
         elif expected is LANGUAGE:
             chosen = list(LANGUAGES)[int(text) - 1]
             at.language, at.accepted = chosen if chosen in words_of else at.language, []
-        elif expected is YES:
-            return (yield from _acted(at, step, words_of[at.language]))
-        elif expected is not PIN:
+        elif expected is not YES and not expected.is_secret:
             at.accepted.append(text)
         else:
-            at.path[-1] = ""
-            answer = yield _ask(at, text, step)
+            at.path[-1] = "" if expected.is_secret else raw
+            answer = yield place_of(at.accepted).ask(at.own_number, text, step)
             if answer.status != "pin_wrong":
                 return _ending(at, answer, words_of[at.language])
             at.wrong, at.path[-1] = answer, f"{SPENT_PIN}{min(answer.tries_left, 9)}"
     return (yield from _screen(at, words_of[at.language]))
 
 
-def _ask(at: _Folding, pin: str, step: int) -> Ask:
-    place = place_of(at.accepted)
-    order = place.order(at.own_number)
-    return AskBalance(pin, step, place.recent) if order is None else AskPay(order, pin, step)
-
-
-def _acted(at: _Folding, step: int, words: Words) -> Conversation:
-    place = place_of(at.accepted)
-    act = place.act(step)
-    if act is None or place.journey is None:
-        raise RuntimeError("a yes to nothing")
-    answer = yield act
-    if answer.status != "ok":
-        return Screen(words.refused(answer.status, None), ends=True, outcome=answer.status)
-    return Screen(words(place.journey.done), ends=True, outcome="ok")
-
-
 def _screen(at: _Folding, words: Words) -> Conversation:
+    place = place_of(at.accepted)
     complaint = words.complaint(at.complaint)
     if at.wrong is not None:
-        return Screen(complaint + words.wrong_pin(at.wrong.tries_left), ends=False, outcome="pin_wrong")
-    place = place_of(at.accepted)
+        prompt = texts.NEW_PIN if place.field is NEW_PIN else texts.PIN
+        return Screen(complaint + words.wrong_pin(at.wrong.tries_left, prompt), ends=False, outcome="pin_wrong")
     if place.field is REQUEST:
         answer = yield AskWaiting()
         if not answer.waiting:
@@ -154,4 +136,6 @@ def _ending(at: _Folding, answer: Answer, words: Words) -> Screen:
         return Screen(words.refused(answer.status, order), ends=True, outcome=answer.status)
     if order is not None:
         return Screen(words.done(order, answer), ends=True, outcome="ok")
+    if place.journey is not None and place.journey.done:
+        return Screen(words(place.journey.done), ends=True, outcome="ok")
     return Screen(words.statement(answer) if place.recent else words.balance(answer), ends=True, outcome="ok")

@@ -33,6 +33,8 @@ SECRET, NOT_A_SECRET = N_("Enter the voucher's secret"), N_("A secret has 6 digi
 REQUEST, NOT_A_REQUEST = N_("Enter its number"), N_("That is not the number of a request.")
 REQUESTS, NO_REQUESTS = N_("You are asked to pay"), N_("Nobody has asked you to pay.")
 YES = N_("1 Yes")
+NEW_PIN = N_("Enter old PIN, new PIN and new PIN again: 12 digits")
+NOT_A_NEW_PIN = N_("Old PIN, new PIN, new PIN again: 12 digits.")
 REFERENCE, AMOUNT, PIN = N_("Enter account number"), N_("Enter amount in KES"), N_("Enter PIN")
 BACK, HOME, EXIT, MORE = N_("Back"), N_("Home"), N_("Exit"), N_("More")  # no N_ is found within an f-string
 FEE_QUOTED, NO_FEE, FEE_PAID = N_("Fee KES {fee}."), N_("No fee."), N_("Fee {fee}.")
@@ -268,9 +270,9 @@ class Words:
             return self(BUSY_READING)
         return self(_REFUSED.get(status, _REFUSED_OTHERWISE))
 
-    def wrong_pin(self, tries_left: int) -> str:
+    def wrong_pin(self, tries_left: int, prompt: str = PIN) -> str:
         said = self._plural("Wrong PIN. {count} try left.", "Wrong PIN. {count} tries left.", tries_left)
-        return f"{to_gsm(said).format(count=tries_left)}\n{self.asking(PIN)}"
+        return f"{to_gsm(said).format(count=tries_left)}\n{self.asking(prompt)}"
 
     def _filled(self, template: str, order: Order, answer: Answer) -> str:
         name = shortened(answer.payee_name or order.payee, NAME_SEPTETS_MAX)

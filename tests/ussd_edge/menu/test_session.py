@@ -18,6 +18,8 @@ from ussd_edge.menu.asks import (
     Answer,
     Ask,
     AskBalance,
+    AskBlock,
+    AskChangePin,
     AskForPayment,
     AskPay,
     AskQuote,
@@ -132,6 +134,32 @@ def test_what_waits_is_listed_and_refused_without_a_pin() -> None:
     assert (nothing.text, nothing.ends) == ("Nobody has asked you to pay.", True)
 
 
+def test_a_pin_is_changed_in_one_input_that_is_not_kept() -> None:
+    recorder = Recorder()
+    asked = screen(["9", "5"], recorder)
+    assert asked.text.startswith(texts.NEW_PIN)
+    for malformed in (PIN, "24681357", "246813571358", "2468135713570", "24681357135a"):
+        shown = screen(["9", "5", malformed], recorder)
+        assert shown.text.startswith(texts.NOT_A_NEW_PIN)
+        assert shown.path[-1] == ""
+    assert recorder.asks == []
+    wrong = screen(["9", "5", "111113571357"], recorder)
+    assert wrong.text.startswith("Wrong PIN. 2 tries left.\n" + texts.NEW_PIN)
+    assert wrong.path == ("9", "5", f"{SPENT_PIN}2")
+    done = screen([*wrong.path, "246813571357"], recorder)
+    assert (done.text, done.ends, done.path[-1]) == ("Your PIN is changed.", True, "")
+    assert recorder.asks == [AskChangePin("1111", "1357", 2), AskChangePin(PIN, "1357", 3)]
+    assert dialled_inputs(["9", "5", "246813571357"]) is None
+
+
+def test_an_account_is_blocked_from_any_phone() -> None:
+    recorder = Recorder()
+    assert screen(["9", "6", "0712000009"], recorder).text.startswith(texts.PIN)
+    done = screen(["9", "6", "0712000009", PIN], recorder, own_number="254712000002")
+    assert (done.text, done.ends) == ("The account is blocked. Nothing can be paid from it.", True)
+    assert recorder.asks == [AskBlock("0712000009", PIN, 3)]
+
+
 def test_a_business_asks_for_a_payment() -> None:
     recorder = Recorder()
     assert screen(["11", "3", "0712000002", "400"], recorder).text.startswith("Ask 0712000002 for KES 400?\n1 Yes")
@@ -184,7 +212,7 @@ def test_a_path_that_is_kept_holds_no_pin_and_leads_to_the_same_screens(name: st
         path = shown.path
         assert not {"12345", "1111", PIN} & set(path)
     assert shown.outcome == "ok"
-    tries = [ask.step for ask in bit_by_bit.asks if isinstance(ask, AskPay | AskBalance)]
+    tries = [ask.step for ask in bit_by_bit.asks if isinstance(ask, AskPay | AskBalance | AskChangePin | AskBlock)]
     assert tries == [typed.index("1111"), len(typed) - 1]
     assert f"{SPENT_PIN}2" in path
 
@@ -383,6 +411,8 @@ COMPLETE = st.one_of(
     st.tuples(st.just("9"), st.just("2"), st.just(RECEIPT)),
     st.tuples(st.just("9"), st.just("3"), st.just("99999")),
     st.tuples(st.just("9"), st.just("4"), st.just("99999")),
+    st.tuples(st.just("9"), st.just("5")),
+    st.tuples(st.just("9"), st.just("6"), st.just("123456789012345")),
     st.tuples(st.just("11"), st.just("3"), st.just("123456789012345"), AMOUNTS),
     st.tuples(st.just("11"), st.just("2"), st.just(RECEIPT), AMOUNTS),
     st.tuples(st.just("10"), st.just("1"), st.just("123456789012345"), AMOUNTS),
@@ -436,7 +466,7 @@ def test_one_input_at_a_time_is_the_same_session_as_all_of_them(inputs: list[str
         bit_by_bit.asks.clear()
         shown = screen([*path, *inputs[max(at - 1, 0) : at]], bit_by_bit, words_of=WORDS_OF, language=language)
         assert shown == expected
-        tries = [ask for ask in bit_by_bit.asks if isinstance(ask, AskPay | AskBalance)]
+        tries = [ask for ask in bit_by_bit.asks if isinstance(ask, AskPay | AskBalance | AskChangePin | AskBlock)]
         assert [ask.step for ask in tries] in ([], [at - 1])  # a PIN is asked about once, where it was typed
         assert all(shown.path[ask.step].strip(SPENT_PIN) != ask.pin for ask in tries)
         if shown.ends:
