@@ -65,10 +65,10 @@ class Model:
         raw = self._classifier.predict(columns, prediction_type="RawFormulaVal", thread_count=1)
         return np.asarray(raw, np.float64)
 
-    def score(self, rows: Floats) -> Scored:
-        """rows: float32 (n, FEATURE_COUNT). Reasons are given for what is not allowed."""
+    def score(self, rows: Floats, costs: Costs | None = None) -> Scored:
+        """rows: float32 (n, FEATURE_COUNT); costs: instead of the card's. Reasons are given for what is not allowed."""
         probabilities = self._calibrated(self.raw(rows)).astype(np.float32)
-        decided = decisions(probabilities, rows[:, AMOUNT], self.costs)
+        decided = decisions(probabilities, rows[:, AMOUNT], costs or self.costs)
         reasons = np.zeros((len(rows), REASONS), dtype=np.uint8)
         alerted = np.flatnonzero(decided != FraudDecision.ALLOW)
         if len(alerted):

@@ -34,7 +34,7 @@ from fraud.config import ConfigError, FraudConfig, load_config
 from fraud.model import Model, ModelError, load_model
 from fraud.slots import Slots, disagreements
 from node.ledger import features
-from node.ledger.fraud_costs import hold_probability
+from node.ledger.fraud_costs import Costs, CostsError, costs_from, hold_probability
 from node.ledger.statuses import FraudDecision
 
 ROWS_MAX = 8_190  # the largest batch of transfers
@@ -109,6 +109,16 @@ def rows_of(request: fraud_pb2.ScoreRequest) -> np.ndarray[Any, np.dtype[np.floa
     return rows
 
 
+def costs_of(request: fraud_pb2.ScoreRequest) -> Costs | None:
+    """None = the card's. Raises BadRequestError."""
+    if not request.HasField("costs"):
+        return None
+    try:
+        return costs_from({name: getattr(request.costs, name) for name in request.costs.DESCRIPTOR.fields_by_name})
+    except CostsError as error:
+        raise BadRequestError(str(error)) from error
+
+
 def may_call(auth_context: Mapping[str, Iterable[bytes]], roles: frozenset[str] = ROLES) -> bool:
     uris = [uri.decode(errors="replace") for uri in auth_context.get("peer_uri", ())]
     return len(uris) == 1 and uris[0].startswith(SPIFFE_PREFIX) and uris[0][len(SPIFFE_PREFIX) :].split("/")[0] in roles
@@ -123,12 +133,12 @@ class FraudServicer(fraud_pb2_grpc.FraudServiceServicer):
         await self._check_role(context)
         started_at = time.perf_counter()
         try:
-            rows = rows_of(request)
+            rows, costs = rows_of(request), costs_of(request)
         except BadRequestError as error:
             self._metrics.refused.labels("bad_request").inc()
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         version = self._slots.champion.version
-        scored, shadow = self._slots.score(rows)
+        scored, shadow = self._slots.score(rows, costs)
         self._metrics.seconds.observe(time.perf_counter() - started_at)
         self._metrics.rows.observe(len(rows))
         for decision in (FraudDecision.ALLOW, FraudDecision.HOLD, FraudDecision.REFUSE):

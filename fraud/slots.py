@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fraud.drift import Drift
 from fraud.model import Model, ModelError, Scored, load_model
+from node.ledger.fraud_costs import Costs
 from node.ledger.statuses import FraudDecision
 
 _log = logging.getLogger("kibubu.fraud")
@@ -50,14 +51,14 @@ class Slots:
         if self.challenger is not None and self.challenger.sha256 == model.sha256:
             self.challenger = None
 
-    def score(self, rows: npt.NDArray[np.float32]) -> tuple[Scored, Scored | None]:
+    def score(self, rows: npt.NDArray[np.float32], costs: Costs | None = None) -> tuple[Scored, Scored | None]:
         """What counts, and what the challenger would have said; a challenger that fails is dropped."""
-        scored = self.champion.score(rows)
+        scored = self.champion.score(rows, costs)
         self.drift.note(rows, scored.probabilities)
         if self.challenger is None:
             return scored, None
         try:
-            return scored, self.challenger.score(rows)
+            return scored, self.challenger.score(rows, costs)
         except Exception:  # whatever it is, nobody's payment waits for a shadow
             _log.exception("challenger %s failed and is dropped", self.challenger.sha256[:8])
             self.challenger = None

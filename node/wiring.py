@@ -48,6 +48,8 @@ from node.service.expiry import Expiry
 from node.service.feed_events import FeedReader
 from node.service.feed_servicer import FeedServicer
 from node.service.fraud_client import FraudClient
+from node.service.fraud_rules import rules_in_force
+from node.service.fraud_thresholds import Thresholds, thresholds_in_force
 from node.service.guard import Guard
 from node.service.in_flight import InFlight
 from node.service.leadership import transfer_leadership
@@ -59,7 +61,7 @@ from node.service.payment_desk import PaymentDesk
 from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook
-from node.service.review_desk import ReviewDesk, ThresholdsInForce
+from node.service.review_desk import ReviewDesk
 from node.service.review_servicer import ReviewServicer
 from node.service.scrubbing import ScrubThread
 from node.service.tariff_book import TariffBook
@@ -170,12 +172,14 @@ def build_engine(
     )
 
 
-def build_fraud_client(config: NodeConfig, metrics: NodeMetrics) -> FraudClient | None:
+def build_fraud_client(
+    config: NodeConfig, metrics: NodeMetrics, thresholds: Callable[[], Thresholds]
+) -> FraudClient | None:
     """None = switched off by configuration, which every payment record then says."""
     if not config.fraud_address:
         return None
     tls = config.tls
-    return FraudClient(config.fraud_address, tls.ca, tls.cert, tls.key, config.fraud_deadline_ms, metrics)
+    return FraudClient(config.fraud_address, tls.ca, tls.cert, tls.key, config.fraud_deadline_ms, metrics, thresholds)
 
 
 class Node:
@@ -250,16 +254,17 @@ class Node:
         guard.on_storage_failure = self._die
         admission = Admission(self._engine, metrics, leader_address=self._leader_address)
         barrier = ReadBarrier(self._engine, self._leader_address)
-        fraud = build_fraud_client(config, metrics)
+        thresholds = thresholds_in_force(self._store)
+        fraud = build_fraud_client(config, metrics, thresholds)
         provider = PROVIDERS[config.airtime_provider]
         book = PaymentBook(self._store, self._tariffs, self._pin_key, airtime_waits=provider is not None)
-        in_flight = InFlight()
+        in_flight, rules = InFlight(), rules_in_force(self._store, config.fraud_rules)
         desk = PaymentDesk(
             book, admission, fraud, metrics, unscored_allow_max_minor=config.unscored_allow_max_minor,
-            rules=config.fraud_rules, in_flight=in_flight,
+            rules=rules, in_flight=in_flight,
         )  # fmt: skip
         desk.on_storage_failure = self._die
-        policy = ScoringPolicy(config.scored_codes, config.unscored_allow_max_minor, config.fraud_rules)
+        policy = ScoringPolicy(config.scored_codes, config.unscored_allow_max_minor, rules)
         thread = ThreadPoolExecutor(1, "kibubu-features")
         transfers = TransferDesk(
             self._store, admission, fraud, metrics, policy, in_flight=in_flight, listed=book.listed, thread=thread
@@ -286,7 +291,6 @@ class Node:
         )
         requests = PayRequestsServicer(self._store, book, admission, barrier, guard)
         payments_pb2_grpc.add_PayRequestsServiceServicer_to_server(requests, services)
-        thresholds = ThresholdsInForce(self._store)
         review = ReviewServicer(
             ReviewBook(self._store, self._tariffs, thresholds), admission, barrier, guard, book, desk,
             ReviewDesk(self._store, admission, thresholds),

@@ -106,7 +106,8 @@ PAYMENT = np.dtype(
         ("tariff_version", "<u4"),  # word 11  effective date as yyyymmdd
         ("ledger", "<u4"),
         ("reference", "V20"),  # words 12..14.5  bill account reference, UTF-8, NUL padded
-        ("reserved", "V12"),
+        ("thresholds_version", "<u4"),  # of the document whose costs decided, 0 = the model's card
+        ("reserved", "V8"),
     ]
 )
 PAYMENT_WORDS = 16

@@ -20,7 +20,7 @@ _FEE, _EXCISE_DUTY = int(TransferCode.FEE), int(TransferCode.EXCISE_DUTY)
 _PAYEE_FEE, _COMMISSION = int(TransferCode.PAYEE_FEE), int(TransferCode.COMMISSION)
 VERDICT_LEG = 8  # the ids of a verdict's transfers begin here: one verdict a payment, for the second finds the id used
 _TRANSFER = struct.Struct("<QQQQqQQQQQIIHHI32s")  # the layout of records.TRANSFER
-_PAYMENT = struct.Struct("<QQQQqqqQIHHHBBIIBBBBII20s12x")  # the layout of records.PAYMENT
+_PAYMENT = struct.Struct("<QQQQqqqQIHHHBBIIBBBBII20sI8x")  # the layout of records.PAYMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Decided:
     pin_verdict: PinVerdict
     score_ppm: int
     model_version: int
+    thresholds_version: int
     reasons: tuple[int, ...]
     tariff_version: int
     reference: bytes
@@ -169,5 +170,5 @@ def pack_payment(decided: Decided, parties: Parties, first_transfer: int, legs: 
         id_lo, id_hi, parties.payer, parties.payee, decided.amount_minor, decided.fee.fee_minor,
         decided.fee.excise_minor, decided.content_hash, first_transfer, decided.terms.kind, legs, decided.status,
         decided.decision, decided.pin_verdict, decided.score_ppm, decided.model_version, *reasons, decided.terms.signer,
-        decided.tariff_version, parties.ledger, decided.reference,
+        decided.tariff_version, parties.ledger, decided.reference, decided.thresholds_version,
     )  # fmt: skip

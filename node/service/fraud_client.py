@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from kibubu.fraud.v1 import fraud_pb2, fraud_pb2_grpc
 
 from node.ledger import features
 from node.ledger.statuses import FraudDecision
+from node.service.fraud_thresholds import Thresholds
 from node.service.metrics import NodeMetrics
 from node.service.tls import SERVER_NAME, load_channel_credentials
 
@@ -38,6 +39,7 @@ class Scores:
     reasons: npt.NDArray[np.uint8]  # (rows, 3), feature number + 1, 0 = none
     decisions: npt.NDArray[np.uint8]  # (rows,), FraudDecision
     model_version: int
+    thresholds_version: int = 0  # of the document whose costs decided; 0 = the model's card
 
 
 class BadAnswerError(Exception):
@@ -69,7 +71,13 @@ class Breaker:
 
 
 class FraudClient:
-    def __init__(self, address: str, ca: Path, cert: Path, key: Path, deadline_ms: int, metrics: NodeMetrics) -> None:
+    """`thresholds`: what is in force; from the first document on, its costs decide, not those of the model's card."""
+
+    def __init__(
+        self, address: str, ca: Path, cert: Path, key: Path, deadline_ms: int, metrics: NodeMetrics,
+        thresholds: Callable[[], Thresholds] = Thresholds,
+    ) -> None:  # fmt: skip
+        self._thresholds = thresholds
         options = (
             ("grpc.ssl_target_name_override", SERVER_NAME),
             ("grpc.initial_reconnect_backoff_ms", 100),
@@ -102,10 +110,13 @@ class FraudClient:
         request = fraud_pb2.ScoreRequest(
             feature_schema=features.FEATURE_SCHEMA, rows=len(rows), features=rows.astype("<f4", copy=False).tobytes()
         )
+        thresholds = self._thresholds()
+        if thresholds.version:
+            request.costs.CopyFrom(fraud_pb2.Costs(**asdict(thresholds.costs)))
         started_at = time.perf_counter()
         try:
             answer = await self._stub.Score(request, timeout=self._deadline_s + len(rows) * ROW_S)
-            scores = checked_scores(answer, len(rows))
+            scores = replace(checked_scores(answer, len(rows)), thresholds_version=thresholds.version)
         except grpc.aio.AioRpcError as error:
             self._breaker.missed()
             self._miss(error.code().name.lower())

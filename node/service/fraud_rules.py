@@ -1,10 +1,11 @@
-"""Rules that stand beside the model, set in a node's configuration: lists that end on a day, a cool-down after a PIN
-was reset, a cap. Pure: facts come in. A rule only ever makes a decision stricter; only the allow-list makes it milder,
-and even that does not lift a refusal by the refuse-list.
+"""Rules that stand beside the model, as a document of the ledger (kind `fraud_rules`) or, until there is one, a node's
+configuration: lists that end on a day, a cool-down after a PIN was reset, a cap. Facts come in. A rule only ever makes
+a decision stricter; only the allow-list makes it milder, and even that does not lift a refusal by the refuse-list.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
@@ -12,7 +13,10 @@ from enum import IntEnum
 from typing import Any
 
 from node.ledger.statuses import FraudDecision
+from node.service.in_force import InForce
+from node.storage.ledger_store import LedgerStore
 
+KIND, KEY = "fraud_rules", "all"  # of the document
 RULE_REASON_FIRST = 200  # reasons below are features; from here on they are rules
 LISTED_MAX = 1_000
 HOUR_NS = 3_600_000_000_000
@@ -107,6 +111,27 @@ def rules_from(table: Mapping[str, Any]) -> FraudRules:
     if not isinstance(raw, list) or len(raw) > LISTED_MAX:
         raise RulesError(f"fraud.rules.lists: must be a list of at most {LISTED_MAX} entries")
     return FraudRules(**numbers, lists=tuple(_listed(entry, number) for number, entry in enumerate(raw)))
+
+
+def rules_of(body: bytes) -> FraudRules:
+    """Of a document, TOML with what the table fraud.rules has. Raises ValueError with field and rule."""
+    try:
+        return rules_from(tomllib.loads(body.decode()))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"body: must be TOML: {error}") from error
+
+
+def check_document(key: str, body: bytes) -> str:
+    """The rule of this kind of document: its key. Raises ValueError."""
+    if key not in ("", KEY):
+        raise ValueError(f"key: must be {KEY}, is {key[:40]!r}")
+    rules_of(body)
+    return KEY
+
+
+def rules_in_force(store: LedgerStore, configured: FraudRules) -> InForce[FraudRules]:
+    """A node's own configuration holds only until the first document."""
+    return InForce(store, KIND, KEY, lambda one: rules_of(one.body), configured)
 
 
 def _listed(entry: Any, number: int) -> Listed:

@@ -1,6 +1,6 @@
 """Costs and thresholds of the fraud check as a document of the ledger (kind `fraud_thresholds`, TOML): every node has
 the same, each version says who set it, and a payment's record says which version decided. Where none was ever set, the
-model's card has the costs. Pure.
+model's card has the costs.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from node.ledger.fraud_costs import Costs, costs_from
+from node.service.in_force import InForce
+from node.storage.ledger_store import LedgerStore
 
 KIND, KEY = "fraud_thresholds", "all"
 TWO_PERSON = "two_person_above_minor"
@@ -40,6 +42,10 @@ def thresholds_from(body: bytes, version: int = 0) -> Thresholds:
     if isinstance(two_person, bool) or not isinstance(two_person, int) or two_person < 0:
         raise ValueError(f"{TWO_PERSON}: must be a whole number from 0, is {two_person!r}")
     return Thresholds(version, costs_from(table), two_person)
+
+
+def thresholds_in_force(store: LedgerStore) -> InForce[Thresholds]:
+    return InForce(store, KIND, KEY, lambda one: thresholds_from(one.body, one.version), Thresholds())
 
 
 def check_document(key: str, body: bytes) -> str:

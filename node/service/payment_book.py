@@ -244,6 +244,7 @@ class PaymentBook:
             pin_verdict=draft.pin_verdict,
             score_ppm=draft.score_ppm,
             model_version=draft.model_version,
+            thresholds_version=draft.thresholds_version,
             reasons=draft.reasons,
             tariff_version=draft.tariff_version,
             reference=draft.reference,

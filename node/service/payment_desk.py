@@ -90,7 +90,7 @@ class PaymentDesk:
         metrics: NodeMetrics,
         *,
         unscored_allow_max_minor: int,
-        rules: FraudRules = NO_LISTS,
+        rules: Callable[[], FraudRules] = lambda: NO_LISTS,
         in_flight: InFlight | None = None,
         time_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -269,6 +269,7 @@ class PaymentDesk:
             for draft, decision, score_ppm, reasons in rows:
                 draft.decision, draft.score_ppm = _DECISIONS[decision], score_ppm
                 draft.model_version, draft.reasons = scores.model_version, tuple(reasons)
+                draft.thresholds_version = scores.thresholds_version
         self._apply_rules(drafts, now_ns)
         for draft in drafts:
             draft.hold = draft.decision in _HOLDS
@@ -278,12 +279,13 @@ class PaymentDesk:
             self._metrics.fraud_decisions.labels(made.name.lower()).inc(count)
 
     def _apply_rules(self, drafts: list[Draft], now_ns: int) -> None:
-        listed = self._book.listed(self._rules.lists)
+        rules = self._rules()
+        listed = self._book.listed(rules.lists)
         for draft in drafts:
-            if draft.amount_minor < self._rules.least_minor and not listed:
+            if draft.amount_minor < rules.least_minor and not listed:
                 continue
             row = self._book.columns[draft.payer_account]
-            draft.decision, rule = self._rules.decide(
+            draft.decision, rule = rules.decide(
                 draft.decision, amount_minor=draft.amount_minor, created_ns=int(row[Column.CREATED_NS]),
                 pin_set_ns=int(row[Column.PIN_SET_NS]), now_ns=now_ns,
                 sim_swapped_ns=(int(row[Column.TIER]) >> SIM_SHIFT) * 1_000_000_000,

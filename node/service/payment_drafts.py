@@ -57,6 +57,7 @@ class Draft:
     hold: bool = False
     score_ppm: int = 0
     model_version: int = 0
+    thresholds_version: int = 0
     reasons: tuple[int, ...] = ()
 
     @property

@@ -156,6 +156,7 @@ class ReviewBook:
             reasons=[_reason(reason) for reason in reasons if reason],
             analyst=self._analyst(payment_id),
             opinions=self._opinions(payment_id),
+            thresholds_version=int(record["thresholds_version"]),
             analysts_needed=self._thresholds().analysts_needed(int(record["amount_minor"])),
         )
 

@@ -5,6 +5,7 @@ and the verdict's transfers have ids that follow from the payment's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.ledger.records import Records
@@ -12,7 +13,7 @@ from node.ledger.statuses import CommandStatus
 from node.payments.plan import pack_chain_verdict, pack_verdict
 from node.service.admission import Admission
 from node.service.errors import InvalidRequestError, NotAppliedError
-from node.service.fraud_thresholds import KEY, KIND, Thresholds, thresholds_from
+from node.service.fraud_thresholds import Thresholds
 from node.service.review_opinions import (
     KIND as OPINIONS,
 )
@@ -37,24 +38,8 @@ class Decided:
     reply: Records | None
 
 
-class ThresholdsInForce:
-    """The newest document of thresholds, read anew only when some document has changed."""
-
-    def __init__(self, store: LedgerStore) -> None:
-        self._store = store
-        self._seen = -1
-        self._now = Thresholds()
-
-    def __call__(self) -> Thresholds:
-        if self._seen != self._store.documents_version:
-            self._seen = self._store.documents_version
-            document = self._store.document(KIND, KEY)
-            self._now = thresholds_from(document.body, document.version) if document is not None else Thresholds()
-        return self._now
-
-
 class ReviewDesk:
-    def __init__(self, store: LedgerStore, admission: Admission, thresholds: ThresholdsInForce) -> None:
+    def __init__(self, store: LedgerStore, admission: Admission, thresholds: Callable[[], Thresholds]) -> None:
         self._store = store
         self._admission = admission
         self._thresholds = thresholds

@@ -50,7 +50,7 @@ class ScoringPolicy:
 
     codes: tuple[int, ...] = ()  # none = nothing is scored
     unscored_allow_max_minor: int = 0
-    rules: FraudRules = NO_LISTS
+    rules: Callable[[], FraudRules] = lambda: NO_LISTS
 
 
 @dataclass(slots=True)
@@ -236,7 +236,7 @@ class TransferDesk:
         return scores
 
     def _apply_rules(self, decided: _Decided, wanted: Payments, now_ns: int) -> None:
-        rules = self._policy.rules
+        rules = self._policy.rules()
         listed = self._listed(rules.lists) if rules.lists else {}
         concerned = wanted[:, AMOUNT] >= rules.least_minor
         if listed:

@@ -209,6 +209,23 @@ def test_a_configuration_mistake_names_its_key(tmp_path: Path, old: str, new: st
     assert complaint in str(caught.value)
 
 
+async def test_costs_that_come_with_the_question_decide(stub: Stub, model: Model) -> None:
+    row = np.array(model.card["golden"]["rows"][-1:], dtype="<f4")
+    row[0, features.FEATURE_NAMES.index("amount_minor")] = 1e6
+    request = fraud_pb2.ScoreRequest(feature_schema=SCHEMA, rows=1, features=row.tobytes())
+    assert (await stub("node").Score(request)).decisions != b"\1"
+    costs = fraud_pb2.Costs(loss_share=0.9, wrong_hold_minor=1e14, wrong_refusal_minor=1e14, alert_from=0.5)
+    request.costs.CopyFrom(costs)
+    mild = await stub("node").Score(request)
+    assert (mild.decisions, mild.reasons) == (b"\1", bytes(3))
+    request.costs.loss_share = 2.0
+    with pytest.raises(grpc.aio.AioRpcError, match="loss_share: must be at most 1"):
+        await stub("node").Score(request)
+    request.costs.loss_share = float("nan")
+    with pytest.raises(grpc.aio.AioRpcError, match="loss_share: must be a number from 0"):
+        await stub("node").Score(request)
+
+
 def test_after_the_warm_up_a_call_compiles_nothing() -> None:
     """In a process of its own, where no other test has compiled anything."""
     program = """

@@ -23,7 +23,7 @@ def decided(amount_minor: int, fee: Fee, kind: PaymentKind = PaymentKind.SEND_MO
     return Decided(
         payment_id=PAYMENT_ID, terms=KINDS[kind], amount_minor=amount_minor, fee=fee, content_hash=(1 << 64) - 1,
         status=PaymentStatus.OK, decision=FraudDecision.ALLOW, pin_verdict=PinVerdict.RIGHT, score_ppm=1_000_000,
-        model_version=0xDEADBEEF, reasons=(1, 2), tariff_version=20230729, reference=b"ACC 9",
+        model_version=0xDEADBEEF, thresholds_version=3, reasons=(1, 2), tariff_version=20230729, reference=b"ACC 9",
     )  # fmt: skip
 
 
@@ -94,11 +94,11 @@ def test_the_record_says_what_was_decided() -> None:
         "id_hi": PAYMENT_ID >> 64, "payer_account": 11, "payee_account": 12, "amount_minor": 50_000, "fee_minor": 700,
         "excise_minor": 91, "content_hash": (1 << 64) - 1, "first_transfer": 5, "kind": 1, "legs": 3, "status": 0,
         "decision": 1, "pin_verdict": 1, "score_ppm": 1_000_000, "model_version": 0xDEADBEEF, "reason_1": 1,
-        "reason_2": 2, "reason_3": 0, "signer": 0, "tariff_version": 20230729, "ledger": 404,
+        "reason_2": 2, "reason_3": 0, "signer": 0, "tariff_version": 20230729, "ledger": 404, "thresholds_version": 3,
     }  # fmt: skip
     assert {name: int(record[name]) for name in expected} == expected
     assert bytes(record["reference"]).rstrip(b"\0") == b"ACC 9"
-    assert bytes(record["reserved"]) == bytes(12)
+    assert bytes(record["reserved"]) == bytes(8)
 
 
 def test_the_content_hash_sees_every_field_and_where_each_ends() -> None:

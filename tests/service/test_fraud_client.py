@@ -17,6 +17,7 @@ from node.ledger import features
 from node.ledger.statuses import FraudDecision
 from node.service.fraud_client import MISSES_TO_OPEN, OPEN_S, BadAnswerError, Breaker, FraudClient, checked_scores
 from node.service.fraud_policy import decision_without_score
+from node.service.fraud_thresholds import thresholds_from
 from node.service.metrics import NodeMetrics
 from node.service.tls import load_server_credentials
 
@@ -101,6 +102,19 @@ async def test_it_connects_before_the_first_payment_and_again_after_a_restart(
     kept.cancel()
     await client.close()
     await server.stop(None)
+
+
+async def test_costs_in_force_go_with_the_question(client: FraudClient, sidecar: Sidecar) -> None:
+    asked: list[fraud_pb2.ScoreRequest] = []
+    sidecar.answer = lambda request: asked.append(request) or good(request)
+    first = await client.score(ROWS)
+    client._thresholds = lambda: thresholds_from(b"wrong_hold_minor = 7", 3)
+    second = await client.score(ROWS)
+    assert first is not None
+    assert second is not None
+    assert (first.thresholds_version, second.thresholds_version) == (0, 3)
+    assert not asked[0].HasField("costs")
+    assert (asked[1].costs.wrong_hold_minor, asked[1].costs.loss_share) == (7, 0.9)
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ from kibubu.review.v1 import review_pb2, review_pb2_grpc
 from node.ledger.entry import encode_entry
 from node.ledger.statuses import PaymentStatus
 from node.payments.tariffs import load_tariffs
+from node.service.fraud_thresholds import thresholds_in_force
 from node.service.guard import Guard
 from node.service.payment_past import REVERSALS_OF_A_PAYMENT_MAX
 from node.service.payment_reversals import RESERVED_S, WINDOW_S
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook
-from node.service.review_desk import ReviewDesk, ThresholdsInForce
+from node.service.review_desk import ReviewDesk
 from node.service.review_servicer import ReviewServicer
 from tests.service.leader import Leader, available_minor
 from tests.service.one_node import PIN, START_NS, OneNode
@@ -43,7 +44,7 @@ class Office:
         self.people = node.people() | node.agents()
         self.leader = Leader(node)
         guard, barrier = Guard(node, self.leader.metrics, lambda: ""), ReadBarrier(node, lambda: "")
-        thresholds = ThresholdsInForce(node.store)
+        thresholds = thresholds_in_force(node.store)
         self.servicer = ReviewServicer(
             ReviewBook(node.store, load_tariffs(), thresholds), self.leader.admission, barrier, guard,
             self.leader.book, self.leader.desk, ReviewDesk(node.store, self.leader.admission, thresholds),

@@ -23,15 +23,16 @@ from node.payments.plan import HOLD_TIMEOUT_S
 from node.payments.tariffs import load_tariffs
 from node.service.admission import Admission
 from node.service.fraud_client import FraudClient
-from node.service.fraud_rules import NO_LISTS, FraudRules, Listed, Rule
-from node.service.fraud_thresholds import KEY, KIND
+from node.service.fraud_rules import KIND as RULES
+from node.service.fraud_rules import NO_LISTS, FraudRules, Listed, Rule, rules_in_force
+from node.service.fraud_thresholds import KEY, KIND, thresholds_in_force
 from node.service.guard import Guard
 from node.service.metrics import NodeMetrics
 from node.service.payment_book import PaymentBook
 from node.service.payment_desk import PaymentDesk
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook
-from node.service.review_desk import ReviewDesk, ThresholdsInForce
+from node.service.review_desk import ReviewDesk
 from node.service.review_servicer import ReviewServicer
 from node.warm_up import warm_up
 from tests.service.one_node import PIN, PIN_KEY, START_NS, OneNode
@@ -56,12 +57,12 @@ class Office:
             self.fraud,
             metrics,
             unscored_allow_max_minor=100_000,
-            rules=rules,
+            rules=rules_in_force(node.store, rules),
             time_ns=lambda: START_NS,
         )
         guard = Guard(node, metrics, lambda: "")
         barrier = ReadBarrier(node, lambda: "")
-        thresholds = ThresholdsInForce(node.store)
+        thresholds = thresholds_in_force(node.store)
         self.admission = admission
         self.servicer = ReviewServicer(
             ReviewBook(node.store, tariffs, thresholds), admission, barrier, guard, self.book, self.desk,
@@ -91,8 +92,20 @@ class Office:
     async def get(self, payment_id: bytes) -> review_pb2.GetHeldPaymentResponse:
         return await self.stub.GetHeldPayment(review_pb2.GetHeldPaymentRequest(payment_id=payment_id), timeout=10)
 
+    async def pay(self, number: int, payer: str = "254712000001", payee: str = "254712000002") -> payments_pb2.Outcome:
+        payment = payments_pb2.Payment(
+            kind=payments_pb2.PAYMENT_KIND_SEND_MONEY, payer_msisdn=payer, payee=payee, amount_minor=50_000,
+            currency="KES",
+        )  # fmt: skip
+        draft = self.book.draft(number, payment)
+        assert not isinstance(draft, PaymentStatus)
+        return await self.desk.decide(draft, PIN)
+
     async def set_thresholds(self, text: str) -> None:
-        put = raft_pb2.PutDocument(kind=KIND, key=KEY, body=text.encode(), author="test")
+        await self.put(KIND, text)
+
+    async def put(self, kind: str, text: str) -> None:
+        put = raft_pb2.PutDocument(kind=kind, key=KEY, body=text.encode(), author="test")
         command = raft_pb2.Command(request_id=blake2b(text.encode(), digest_size=16).digest(), put_document=put)
         (outcome,) = (await self.admission.submit(commands=[command])).commands
         assert outcome.status == CommandStatus.OK
@@ -213,6 +226,16 @@ async def test_at_the_amount_one_analyst_is_enough(office: Office) -> None:
     await office.set_thresholds(f"two_person_above_minor = {AMOUNT}")
     payment_id = await office.hold(7)
     assert (await office.decide(payment_id, REFUSE)).state == review_pb2.REVIEW_STATE_REFUSED
+
+
+async def test_rules_of_the_ledger_replace_a_nodes_own_and_a_bad_version_changes_nothing(office: Office) -> None:
+    assert (await office.pay(1)).decision == FraudDecision.ALLOW_UNSCORED
+    await office.put(RULES, "cap_minor = 40000")
+    assert (await office.pay(2)).status_name == "held_for_review"
+    await office.put(RULES, "nonsense = 1")
+    assert (await office.pay(3)).status_name == "held_for_review"
+    await office.put(RULES, "cap_minor = 0")
+    assert (await office.pay(4)).decision == FraudDecision.ALLOW_UNSCORED
 
 
 async def test_the_links_between_accounts(office: Office) -> None:

@@ -74,7 +74,7 @@ class Leader:
         self.node, self.people, self.sidecar = node, node.people(), Sidecar()
         self.metrics = NodeMetrics(CollectorRegistry())
         self.admission = Admission(node, self.metrics, leader_address=lambda: "", time_ns=lambda: START_NS)
-        policy = ScoringPolicy((PRINCIPAL,), SMALL_MINOR, rules or FraudRules())
+        policy = ScoringPolicy((PRINCIPAL,), SMALL_MINOR, lambda: rules or FraudRules())
         self.desk = TransferDesk(
             node.store, self.admission, self.sidecar, self.metrics, policy,  # type: ignore[arg-type]
             listed=lambda lists: {self.people["otieno"]: lists}, time_ns=lambda: START_NS,

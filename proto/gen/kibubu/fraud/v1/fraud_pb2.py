@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkibubu/fraud/v1/fraud.proto\x12\x0fkibubu.fraud.v1\"F\n\x0cScoreRequest\x12\x16\n\x0e\x66\x65\x61ture_schema\x18\x01 \x01(\x04\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x01(\x0c\"a\n\rScoreResponse\x12\x15\n\rprobabilities\x18\x01 \x01(\x0c\x12\x0f\n\x07reasons\x18\x02 \x01(\x0c\x12\x11\n\tdecisions\x18\x03 \x01(\x0c\x12\x15\n\rmodel_version\x18\x04 \x01(\r\"\x11\n\x0fGetModelRequest\"\xd4\x01\n\x10GetModelResponse\x12\x15\n\rmodel_version\x18\x01 \x01(\r\x12\x16\n\x0e\x66\x65\x61ture_schema\x18\x02 \x01(\x04\x12\x15\n\rfeature_names\x18\x03 \x03(\t\x12\x14\n\x0cmodel_sha256\x18\x04 \x01(\t\x12\x16\n\x0ehold_threshold\x18\x05 \x01(\x01\x12\x18\n\x10refuse_threshold\x18\x06 \x01(\x01\x12\x19\n\x11\x63hallenger_sha256\x18\x07 \x01(\t\x12\x17\n\x0fprevious_sha256\x18\x08 \x01(\t\"<\n\x10LoadModelRequest\x12\x11\n\tmodel_dir\x18\x01 \x01(\t\x12\x15\n\ras_challenger\x18\x02 \x01(\x08\")\n\x11LoadModelResponse\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t\"\x16\n\x14RollBackModelRequest\"-\n\x15RollBackModelResponse\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t2\xdb\x02\n\x0c\x46raudService\x12\x46\n\x05Score\x12\x1d.kibubu.fraud.v1.ScoreRequest\x1a\x1e.kibubu.fraud.v1.ScoreResponse\x12O\n\x08GetModel\x12 .kibubu.fraud.v1.GetModelRequest\x1a!.kibubu.fraud.v1.GetModelResponse\x12R\n\tLoadModel\x12!.kibubu.fraud.v1.LoadModelRequest\x1a\".kibubu.fraud.v1.LoadModelResponse\x12^\n\rRollBackModel\x12%.kibubu.fraud.v1.RollBackModelRequest\x1a&.kibubu.fraud.v1.RollBackModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkibubu/fraud/v1/fraud.proto\x12\x0fkibubu.fraud.v1\"m\n\x0cScoreRequest\x12\x16\n\x0e\x66\x65\x61ture_schema\x18\x01 \x01(\x04\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x01(\x0c\x12%\n\x05\x63osts\x18\x04 \x01(\x0b\x32\x16.kibubu.fraud.v1.Costs\"\x80\x01\n\x05\x43osts\x12\x12\n\nloss_share\x18\x01 \x01(\x01\x12\x18\n\x10wrong_hold_minor\x18\x02 \x01(\x01\x12\x1b\n\x13wrong_refusal_minor\x18\x03 \x01(\x01\x12\x18\n\x10hold_leaks_share\x18\x04 \x01(\x01\x12\x12\n\nalert_from\x18\x05 \x01(\x01\"a\n\rScoreResponse\x12\x15\n\rprobabilities\x18\x01 \x01(\x0c\x12\x0f\n\x07reasons\x18\x02 \x01(\x0c\x12\x11\n\tdecisions\x18\x03 \x01(\x0c\x12\x15\n\rmodel_version\x18\x04 \x01(\r\"\x11\n\x0fGetModelRequest\"\xd4\x01\n\x10GetModelResponse\x12\x15\n\rmodel_version\x18\x01 \x01(\r\x12\x16\n\x0e\x66\x65\x61ture_schema\x18\x02 \x01(\x04\x12\x15\n\rfeature_names\x18\x03 \x03(\t\x12\x14\n\x0cmodel_sha256\x18\x04 \x01(\t\x12\x16\n\x0ehold_threshold\x18\x05 \x01(\x01\x12\x18\n\x10refuse_threshold\x18\x06 \x01(\x01\x12\x19\n\x11\x63hallenger_sha256\x18\x07 \x01(\t\x12\x17\n\x0fprevious_sha256\x18\x08 \x01(\t\"<\n\x10LoadModelRequest\x12\x11\n\tmodel_dir\x18\x01 \x01(\t\x12\x15\n\ras_challenger\x18\x02 \x01(\x08\")\n\x11LoadModelResponse\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t\"\x16\n\x14RollBackModelRequest\"-\n\x15RollBackModelResponse\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t2\xdb\x02\n\x0c\x46raudService\x12\x46\n\x05Score\x12\x1d.kibubu.fraud.v1.ScoreRequest\x1a\x1e.kibubu.fraud.v1.ScoreResponse\x12O\n\x08GetModel\x12 .kibubu.fraud.v1.GetModelRequest\x1a!.kibubu.fraud.v1.GetModelResponse\x12R\n\tLoadModel\x12!.kibubu.fraud.v1.LoadModelRequest\x1a\".kibubu.fraud.v1.LoadModelResponse\x12^\n\rRollBackModel\x12%.kibubu.fraud.v1.RollBackModelRequest\x1a&.kibubu.fraud.v1.RollBackModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,21 +32,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kibubu.fraud.v1.fraud_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SCOREREQUEST']._serialized_start=48
-  _globals['_SCOREREQUEST']._serialized_end=118
-  _globals['_SCORERESPONSE']._serialized_start=120
-  _globals['_SCORERESPONSE']._serialized_end=217
-  _globals['_GETMODELREQUEST']._serialized_start=219
-  _globals['_GETMODELREQUEST']._serialized_end=236
-  _globals['_GETMODELRESPONSE']._serialized_start=239
-  _globals['_GETMODELRESPONSE']._serialized_end=451
-  _globals['_LOADMODELREQUEST']._serialized_start=453
-  _globals['_LOADMODELREQUEST']._serialized_end=513
-  _globals['_LOADMODELRESPONSE']._serialized_start=515
-  _globals['_LOADMODELRESPONSE']._serialized_end=556
-  _globals['_ROLLBACKMODELREQUEST']._serialized_start=558
-  _globals['_ROLLBACKMODELREQUEST']._serialized_end=580
-  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=582
-  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=627
-  _globals['_FRAUDSERVICE']._serialized_start=630
-  _globals['_FRAUDSERVICE']._serialized_end=977
+  _globals['_SCOREREQUEST']._serialized_end=157
+  _globals['_COSTS']._serialized_start=160
+  _globals['_COSTS']._serialized_end=288
+  _globals['_SCORERESPONSE']._serialized_start=290
+  _globals['_SCORERESPONSE']._serialized_end=387
+  _globals['_GETMODELREQUEST']._serialized_start=389
+  _globals['_GETMODELREQUEST']._serialized_end=406
+  _globals['_GETMODELRESPONSE']._serialized_start=409
+  _globals['_GETMODELRESPONSE']._serialized_end=621
+  _globals['_LOADMODELREQUEST']._serialized_start=623
+  _globals['_LOADMODELREQUEST']._serialized_end=683
+  _globals['_LOADMODELRESPONSE']._serialized_start=685
+  _globals['_LOADMODELRESPONSE']._serialized_end=726
+  _globals['_ROLLBACKMODELREQUEST']._serialized_start=728
+  _globals['_ROLLBACKMODELREQUEST']._serialized_end=750
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=752
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=797
+  _globals['_FRAUDSERVICE']._serialized_start=800
+  _globals['_FRAUDSERVICE']._serialized_end=1147
 # @@protoc_insertion_point(module_scope)

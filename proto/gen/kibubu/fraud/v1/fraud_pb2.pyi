@@ -25,25 +25,64 @@ class ScoreRequest(_message.Message):
     FEATURE_SCHEMA_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
     feature_schema: _builtins.int
     """hash of the feature names and their order; another schema is refused"""
     rows: _builtins.int
     features: _builtins.bytes
     """float32 little-endian, row by row"""
+    @_builtins.property
+    def costs(self) -> Global___Costs:
+        """what a decision costs, as the ledger has it in force; without it the model's card decides"""
+
     def __init__(
         self,
         *,
         feature_schema: _builtins.int = ...,
         rows: _builtins.int = ...,
         features: _builtins.bytes = ...,
+        costs: Global___Costs | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature_schema", b"feature_schema", "features", b"features", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "feature_schema", b"feature_schema", "features", b"features", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class Costs(_message.Message):
+    """In minor units, and shares of the amount or of 1; node/ledger/fraud_costs.py says what each means."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOSS_SHARE_FIELD_NUMBER: _builtins.int
+    WRONG_HOLD_MINOR_FIELD_NUMBER: _builtins.int
+    WRONG_REFUSAL_MINOR_FIELD_NUMBER: _builtins.int
+    HOLD_LEAKS_SHARE_FIELD_NUMBER: _builtins.int
+    ALERT_FROM_FIELD_NUMBER: _builtins.int
+    loss_share: _builtins.float
+    wrong_hold_minor: _builtins.float
+    wrong_refusal_minor: _builtins.float
+    hold_leaks_share: _builtins.float
+    alert_from: _builtins.float
+    def __init__(
+        self,
+        *,
+        loss_share: _builtins.float = ...,
+        wrong_hold_minor: _builtins.float = ...,
+        wrong_refusal_minor: _builtins.float = ...,
+        hold_leaks_share: _builtins.float = ...,
+        alert_from: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_from", b"alert_from", "hold_leaks_share", b"hold_leaks_share", "loss_share", b"loss_share", "wrong_hold_minor", b"wrong_hold_minor", "wrong_refusal_minor", b"wrong_refusal_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Costs: _TypeAlias = Costs  # noqa: Y015
 
 @_typing.final
 class ScoreResponse(_message.Message):

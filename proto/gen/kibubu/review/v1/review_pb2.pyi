@@ -119,6 +119,7 @@ class HeldPayment(_message.Message):
     REASONS_FIELD_NUMBER: _builtins.int
     ANALYST_FIELD_NUMBER: _builtins.int
     OPINIONS_FIELD_NUMBER: _builtins.int
+    THRESHOLDS_VERSION_FIELD_NUMBER: _builtins.int
     ANALYSTS_NEEDED_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.bytes
     """16 bytes, big-endian"""
@@ -136,6 +137,8 @@ class HeldPayment(_message.Message):
     model_version: _builtins.str
     analyst: _builtins.str
     """who decided"""
+    thresholds_version: _builtins.int
+    """of the document whose costs decided; 0 = the model's card"""
     analysts_needed: _builtins.int
     """so many must agree: two above review's amount, else one"""
     @_builtins.property
@@ -169,11 +172,12 @@ class HeldPayment(_message.Message):
         reasons: _abc.Iterable[_builtins.str] | None = ...,
         analyst: _builtins.str = ...,
         opinions: _abc.Iterable[Global___Opinion] | None = ...,
+        thresholds_version: _builtins.int = ...,
         analysts_needed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payee", b"payee", "payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "analyst", b"analyst", "analysts_needed", b"analysts_needed", "currency", b"currency", "decision", b"decision", "expire_time_ns", b"expire_time_ns", "fee_minor", b"fee_minor", "held_time_ns", b"held_time_ns", "kind", b"kind", "model_version", b"model_version", "opinions", b"opinions", "payee", b"payee", "payer", b"payer", "payment_id", b"payment_id", "reasons", b"reasons", "score_ppm", b"score_ppm", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "analyst", b"analyst", "analysts_needed", b"analysts_needed", "currency", b"currency", "decision", b"decision", "expire_time_ns", b"expire_time_ns", "fee_minor", b"fee_minor", "held_time_ns", b"held_time_ns", "kind", b"kind", "model_version", b"model_version", "opinions", b"opinions", "payee", b"payee", "payer", b"payer", "payment_id", b"payment_id", "reasons", b"reasons", "score_ppm", b"score_ppm", "state", b"state", "thresholds_version", b"thresholds_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
