@@ -86,7 +86,7 @@ class FeedReader:
             event = self._payment(stored)
             if self._store.payment_reference(number) != reference_of(batch.position, offset):
                 event.outcome.duplicate = True
-            event.state = _state_of(event.outcome)
+            event.state = _state_of(event.outcome, stored)
             event.payer_available_minor = event.outcome.payer_available_minor
             self._add_payee_balances(event, stored)
             yield _event(batch, offset, payment=event)
@@ -110,7 +110,7 @@ class FeedReader:
             yield _event(opened.batch, base + offset, transfer=stored_message(stored))
 
     def _endings(self, opened: OpenBatch, first: int) -> Iterator[feed_pb2.Event]:
-        """Of held payments, once each: by their first leg, which has the payment's own id."""
+        """Of what was only reserved, once for each payment: by its first leg."""
         base = len(opened.entry.payments) + len(opened.batch.outcomes)
         for number, ended in enumerate(_ended_in(opened)):
             if base + number < first:
@@ -122,32 +122,38 @@ class FeedReader:
             event = self._payment(stored)
             event.state = ended.state
             if ended.offset >= 0:
-                self._add_balances(event, opened, ended, pending)
+                self._add_balances(event, opened, ended)
             yield _event(opened.batch, base + number, payment=event)
 
     def _held_payment(self, pending: StoredTransfer) -> StoredPayment | None:
+        """Whose first leg this is; None = another leg, or no payment's."""
         record = pending.record
         number = int(record["group_id_hi"]) << 64 | int(record["group_id_lo"])
-        if not number or number != int(record["id_hi"]) << 64 | int(record["id_lo"]):
+        stored = self._store.lookup_payment(number) if number else None
+        if stored is None or stored.position != pending.position:
             return None
-        stored = self._store.lookup_payment(number)
-        return stored if stored is not None and stored.position == pending.position else None
+        return stored if int(stored.record["first_transfer"]) == pending.offset else None
 
-    @staticmethod
-    def _add_balances(event: feed_pb2.PaymentEvent, opened: OpenBatch, ended: _Ended, pending: StoredTransfer) -> None:
-        """The payer's after the last leg of the verdict, the payee's after its first."""
-        transfers, outcomes = opened.entry.transfers, opened.outcome_records()
-        first = outcomes[ended.offset]
-        last = ended.offset
-        while int(transfers["flags"][last]) & TransferFlag.LINKED and last + 1 < len(transfers):
-            last += 1
-        event.payer_available_minor = int(outcomes["debit_available_minor"][last])
-        event.payee_balance_minor = int(first["credit_balance_minor"])
-        event.payee_available_minor = int(first["credit_available_minor"])
+    def _add_balances(self, event: feed_pb2.PaymentEvent, opened: OpenBatch, ended: _Ended) -> None:
+        """After the last leg, of the chain that ended it, that each is a party of."""
+        transfers, at = opened.entry.transfers, ended.offset
+        while at < len(transfers):
+            leg = self._store.filled(stored_transfer(opened, at))
+            for side in ("debit", "credit"):
+                account, available = int(leg.record[f"{side}_account"]), int(leg.outcome[f"{side}_available_minor"])
+                if account == event.payer_account:
+                    event.payer_available_minor = available
+                if account == event.payee_account:
+                    event.payee_balance_minor = int(leg.outcome[f"{side}_balance_minor"])
+                    event.payee_available_minor = available
+            if not int(transfers["flags"][at]) & TransferFlag.LINKED:
+                return
+            at += 1
 
     def _payment(self, stored: StoredPayment) -> feed_pb2.PaymentEvent:
         found = self._book.described(stored)
         payer, payee = int(stored.record["payer_account"]), int(stored.record["payee_account"])
+        got = stored.transfers[stored.transfers["credit_account"] == payee]
         return feed_pb2.PaymentEvent(
             payment=found.payment,
             outcome=found.outcome,
@@ -157,12 +163,15 @@ class FeedReader:
             payer_language=self._book.language_of(payer),
             payee_msisdn=self._book.parties.handle_of(payee, "msisdn"),
             payee_language=self._book.language_of(payee),
+            payee_amount_minor=int(got["amount_minor"].sum()),
+            payee_currency=self._book.currency_of(int(got["ledger"][0])) if len(got) else "",
         )
 
 
-def _state_of(outcome: payments_pb2.Outcome) -> feed_pb2.PaymentState.ValueType:
+def _state_of(outcome: payments_pb2.Outcome, stored: StoredPayment) -> feed_pb2.PaymentState.ValueType:
     if outcome.status == PaymentStatus.OK:
-        return feed_pb2.PAYMENT_STATE_DONE
+        only_ends = len(stored.transfers) > 0 and bool(np.all(stored.transfers["flags"] & _ENDS))
+        return feed_pb2.PAYMENT_STATE_DECIDED if only_ends else feed_pb2.PAYMENT_STATE_DONE
     return feed_pb2.PAYMENT_STATE_REFUSED if outcome.gsma_code else feed_pb2.PAYMENT_STATE_HELD
 
 

@@ -102,7 +102,10 @@ class Books:
             "kind": payments_pb2.PAYMENT_KIND_SEND_MONEY, "payer_msisdn": "254712000001", "payee": "0712000002",
             "amount_minor": 50_000, "currency": "KES",
         }  # fmt: skip
-        draft = self.book.draft(number, payments_pb2.Payment(**(fields | changes)))
+        return await self.decide(number, payments_pb2.Payment(**(fields | changes)))
+
+    async def decide(self, number: int, payment: payments_pb2.Payment, *, secret: str = "") -> payments_pb2.Outcome:
+        draft = self.book.draft(number, payment, secret)
         assert not isinstance(draft, int), draft
         return await self.desk.decide(draft, PIN)
 

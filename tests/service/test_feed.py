@@ -11,7 +11,7 @@ import pytest
 from kibubu.feed.v1 import feed_pb2
 from kibubu.payments.v1 import payments_pb2
 
-from kibubu_client import Client, InvalidRequestError
+from kibubu_client import Client, InvalidRequestError, id_bytes
 from node.consensus.contract import EngineStatus
 from node.ledger.entry import decode_entry, encode_entry
 from node.ledger.statuses import FraudDecision, PaymentStatus
@@ -95,6 +95,7 @@ async def test_a_payment_says_who_what_and_what_is_left(books: Books) -> None:
         assert (told.payment.payer_msisdn, told.payee_msisdn) == ("254712000001", "254712000002")
         assert (told.payer_language, told.payee_language) == ("", "sw")
         assert (told.payer_available_minor, told.payee_available_minor) == (949_300, 1_050_000)
+        assert (told.payee_amount_minor, told.payee_currency) == (50_000, "KES")
         assert told.outcome.receipt == outcome.receipt != ""
         assert event.timestamp_ns == outcome.timestamp_ns
 
@@ -113,6 +114,38 @@ async def test_a_held_payment_is_told_twice(books: Books) -> None:
         ]  # fmt: skip
         assert events[3].payer_available_minor == 1_000_000 - 3 * 50_700  # the two others are still reserved
         assert (events[3].payee_available_minor, events[4].payer_available_minor) == (1_050_000, 898_600)
+
+
+async def test_vouchers_and_reversals_say_how_they_ended(books: Books) -> None:
+    people = books.people | books.node.agents()
+    sent = await books.pay(1, kind=payments_pb2.PAYMENT_KIND_SEND_TO_UNREGISTERED, payee="0712000077")
+    redeem = payments_pb2.Payment(
+        kind=payments_pb2.PAYMENT_KIND_REDEEM_VOUCHER, payer="20001", currency="KES", original_payment_id=id_bytes(1)
+    )
+    await books.decide(2, redeem, secret=sent.voucher_secret)
+    await books.pay(3)
+    back = payments_pb2.Payment(
+        kind=payments_pb2.PAYMENT_KIND_REVERSAL, payer_msisdn="254712000001", currency="KES",
+        original_payment_id=id_bytes(3),
+    )  # fmt: skip
+    await books.decide(4, back)
+    agreed = payments_pb2.Payment(
+        kind=payments_pb2.PAYMENT_KIND_REVERSAL, payer_msisdn="254712000002", currency="KES",
+        original_payment_id=id_bytes(4),
+    )  # fmt: skip
+    assert (await books.decide(5, agreed)).status_name == "ok"
+    async with books.client() as client:
+        events = [event.payment for event in await stored(client, transfers=False)]
+    told = [(event.payment.payment_id[-1], STATES.Name(event.state)[14:]) for event in events]
+    assert told[:3] == [(1, "HELD"), (2, "DONE"), (1, "RELEASED")]
+    assert told[3:] == [(3, "DONE"), (4, "HELD"), (5, "DECIDED"), (4, "RELEASED")]
+    by_name = {(event.payment.payment_id[-1], STATES.Name(event.state)[14:]): event for event in events}
+    collected = by_name[1, "RELEASED"]
+    assert collected.payer_available_minor == 1_000_000 - 50_000 - sent.fee_minor
+    assert (collected.payment.payee, collected.payee_msisdn) == ("254712000077", "")
+    paid_out = by_name[2, "DONE"]
+    assert paid_out.payee_account == people["agent"]
+    assert paid_out.payee_available_minor >= 5_050_000
 
 
 async def test_a_payment_proposed_twice_is_told_once(books: Books) -> None:

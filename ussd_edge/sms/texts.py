@@ -134,18 +134,23 @@ def _of_another_end(told: feed_pb2.PaymentEvent) -> tuple[str, str, int | None]:
         return _FREED, "", told.payer_available_minor
     if told.state == feed_pb2.PAYMENT_STATE_EXPIRED:
         return _FREED, "", None
+    if told.state == feed_pb2.PAYMENT_STATE_DECIDED:
+        return "", "", None
     return (_FAILED if told.outcome.status_name in _TOLD_REFUSALS else ""), "", None
 
 
 def _text(event: feed_pb2.Event, side: _Side, words: Words, language: str, style: Style) -> str:
-    payment, outcome, currency = event.payment.payment, event.payment.outcome, event.payment.payment.currency
+    told, payment, outcome = event.payment, event.payment.payment, event.payment.outcome
     to_payer = side.name == "payer"
+    amount_minor, currency = outcome.amount_minor or payment.amount_minor, payment.currency
+    if not to_payer and told.payee_currency:
+        amount_minor, currency = told.payee_amount_minor, told.payee_currency
     local = datetime.fromtimestamp(event.timestamp_ns // 1_000_000_000, UTC) + style.utc_offset
-    name = outcome.payee_name if to_payer else event.payment.payer_name
-    number = _payee_number(event.payment) if to_payer else payment.payer_msisdn
+    name = outcome.payee_name if to_payer else told.payer_name
+    number = _payee_number(told) if to_payer else payment.payer_msisdn
     fields = {
         "receipt": outcome.receipt,
-        "amount": money(outcome.amount_minor or payment.amount_minor, currency),
+        "amount": money(amount_minor, currency),
         "name": shortened(name or national(number), NAME_SEPTETS_MAX),
         "number": national(number) if name else "",
         "reference": payment.reference,
@@ -158,7 +163,7 @@ def _text(event: feed_pb2.Event, side: _Side, words: Words, language: str, style
     if side.available_minor is not None:
         balance = money(side.available_minor, currency)
         parts.append(words(_BALANCE).format(brand=style.brand, balance=balance))
-    if to_payer and event.payment.state in (_DONE, _RELEASED):
+    if to_payer and told.state in (_DONE, _RELEASED):
         parts.append(words(_COST).format(fee=money(side.fee_minor, currency)))
     return shortened(" ".join(" ".join(parts).split()), TEXT_SEPTETS_MAX)
 

@@ -135,6 +135,7 @@ def test_what_is_no_news_is_not_told() -> None:
     again = event()
     again.payment.outcome.duplicate = True
     assert both(again) == []
+    assert both(event(12, state="DECIDED")) == []
     assert both(event(payee_msisdn=""))[1:] == []  # a till without a phone
     transfer = feed_pb2.Event()
     transfer.transfer.result.position = 1
@@ -178,6 +179,17 @@ def test_every_text_is_whole_within_two_parts(language: str) -> None:
 def test_an_ordinary_text_is_one_part(language: str) -> None:
     for text in both(event(payer_language=language, payee_language=language)):
         assert length(text) <= 160, text
+
+
+def test_money_that_crosses_a_border_is_told_in_each_one_s_currency() -> None:
+    payer, payee = both(event(14, payee_currency="TZS", payee_amount_minor=950_000_00))
+    assert "Ksh500.00 sent to JOHN DOE" in payer
+    assert "You have received TSh950,000.00 from WANJIKU" in payee
+    assert "New Kibubu balance is TSh400.00." in payee
+
+
+def test_a_payee_that_pays_a_part_of_the_charge_reads_what_it_got() -> None:
+    assert "You have received Ksh495.00" in both(event(2, payee_currency="KES", payee_amount_minor=49_500))[1]
 
 
 def test_numbers_and_money_as_at_home() -> None:

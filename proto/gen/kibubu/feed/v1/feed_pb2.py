@@ -26,15 +26,15 @@ from kibubu.ledger.v1 import ledger_pb2 as kibubu_dot_ledger_dot_v1_dot_ledger__
 from kibubu.payments.v1 import payments_pb2 as kibubu_dot_payments_dot_v1_dot_payments__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kibubu/feed/v1/feed.proto\x12\x0ekibubu.feed.v1\x1a\x1dkibubu/ledger/v1/ledger.proto\x1a!kibubu/payments/v1/payments.proto\"u\n\rFollowRequest\x12\x15\n\rfrom_position\x18\x01 \x01(\x04\x12\x13\n\x0b\x66rom_offset\x18\x02 \x01(\r\x12\x10\n\x08payments\x18\x03 \x01(\x08\x12\x11\n\ttransfers\x18\x04 \x01(\x08\x12\x13\n\x0bonly_stored\x18\x05 \x01(\x08\"\x9b\x01\n\x0e\x46ollowResponse\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.kibubu.feed.v1.Event\x12\x15\n\rnext_position\x18\x02 \x01(\x04\x12\x13\n\x0bnext_offset\x18\x03 \x01(\r\x12\x18\n\x10\x61pplied_position\x18\x04 \x01(\x04\x12\x1c\n\x14\x61pplied_timestamp_ns\x18\x05 \x01(\x03\"\xae\x01\n\x05\x45vent\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\r\x12\x14\n\x0ctimestamp_ns\x18\x03 \x01(\x03\x12/\n\x07payment\x18\x04 \x01(\x0b\x32\x1c.kibubu.feed.v1.PaymentEventH\x00\x12\x34\n\x08transfer\x18\x05 \x01(\x0b\x32 .kibubu.ledger.v1.StoredTransferH\x00\x42\x06\n\x04what\"\xfa\x02\n\x0cPaymentEvent\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.kibubu.feed.v1.PaymentState\x12,\n\x07payment\x18\x02 \x01(\x0b\x32\x1b.kibubu.payments.v1.Payment\x12,\n\x07outcome\x18\x03 \x01(\x0b\x32\x1b.kibubu.payments.v1.Outcome\x12\x15\n\rpayer_account\x18\x04 \x01(\x04\x12\x15\n\rpayee_account\x18\x05 \x01(\x04\x12\x12\n\npayer_name\x18\x06 \x01(\t\x12\x16\n\x0epayer_language\x18\x07 \x01(\t\x12\x14\n\x0cpayee_msisdn\x18\x08 \x01(\t\x12\x16\n\x0epayee_language\x18\t \x01(\t\x12\x1d\n\x15payer_available_minor\x18\n \x01(\x03\x12\x1b\n\x13payee_balance_minor\x18\x0b \x01(\x03\x12\x1d\n\x15payee_available_minor\x18\x0c \x01(\x03*\xcc\x01\n\x0cPaymentState\x12\x1d\n\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12PAYMENT_STATE_DONE\x10\x01\x12\x19\n\x15PAYMENT_STATE_REFUSED\x10\x02\x12\x16\n\x12PAYMENT_STATE_HELD\x10\x03\x12\x1a\n\x16PAYMENT_STATE_RELEASED\x10\x04\x12\x1b\n\x17PAYMENT_STATE_CANCELLED\x10\x05\x12\x19\n\x15PAYMENT_STATE_EXPIRED\x10\x06\x32X\n\x0b\x46\x65\x65\x64Service\x12I\n\x06\x46ollow\x12\x1d.kibubu.feed.v1.FollowRequest\x1a\x1e.kibubu.feed.v1.FollowResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kibubu/feed/v1/feed.proto\x12\x0ekibubu.feed.v1\x1a\x1dkibubu/ledger/v1/ledger.proto\x1a!kibubu/payments/v1/payments.proto\"u\n\rFollowRequest\x12\x15\n\rfrom_position\x18\x01 \x01(\x04\x12\x13\n\x0b\x66rom_offset\x18\x02 \x01(\r\x12\x10\n\x08payments\x18\x03 \x01(\x08\x12\x11\n\ttransfers\x18\x04 \x01(\x08\x12\x13\n\x0bonly_stored\x18\x05 \x01(\x08\"\x9b\x01\n\x0e\x46ollowResponse\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.kibubu.feed.v1.Event\x12\x15\n\rnext_position\x18\x02 \x01(\x04\x12\x13\n\x0bnext_offset\x18\x03 \x01(\r\x12\x18\n\x10\x61pplied_position\x18\x04 \x01(\x04\x12\x1c\n\x14\x61pplied_timestamp_ns\x18\x05 \x01(\x03\"\xae\x01\n\x05\x45vent\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\r\x12\x14\n\x0ctimestamp_ns\x18\x03 \x01(\x03\x12/\n\x07payment\x18\x04 \x01(\x0b\x32\x1c.kibubu.feed.v1.PaymentEventH\x00\x12\x34\n\x08transfer\x18\x05 \x01(\x0b\x32 .kibubu.ledger.v1.StoredTransferH\x00\x42\x06\n\x04what\"\xae\x03\n\x0cPaymentEvent\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.kibubu.feed.v1.PaymentState\x12,\n\x07payment\x18\x02 \x01(\x0b\x32\x1b.kibubu.payments.v1.Payment\x12,\n\x07outcome\x18\x03 \x01(\x0b\x32\x1b.kibubu.payments.v1.Outcome\x12\x15\n\rpayer_account\x18\x04 \x01(\x04\x12\x15\n\rpayee_account\x18\x05 \x01(\x04\x12\x12\n\npayer_name\x18\x06 \x01(\t\x12\x16\n\x0epayer_language\x18\x07 \x01(\t\x12\x14\n\x0cpayee_msisdn\x18\x08 \x01(\t\x12\x16\n\x0epayee_language\x18\t \x01(\t\x12\x1d\n\x15payer_available_minor\x18\n \x01(\x03\x12\x1b\n\x13payee_balance_minor\x18\x0b \x01(\x03\x12\x1d\n\x15payee_available_minor\x18\x0c \x01(\x03\x12\x1a\n\x12payee_amount_minor\x18\r \x01(\x03\x12\x16\n\x0epayee_currency\x18\x0e \x01(\t*\xe7\x01\n\x0cPaymentState\x12\x1d\n\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12PAYMENT_STATE_DONE\x10\x01\x12\x19\n\x15PAYMENT_STATE_REFUSED\x10\x02\x12\x16\n\x12PAYMENT_STATE_HELD\x10\x03\x12\x1a\n\x16PAYMENT_STATE_RELEASED\x10\x04\x12\x1b\n\x17PAYMENT_STATE_CANCELLED\x10\x05\x12\x19\n\x15PAYMENT_STATE_EXPIRED\x10\x06\x12\x19\n\x15PAYMENT_STATE_DECIDED\x10\x07\x32X\n\x0b\x46\x65\x65\x64Service\x12I\n\x06\x46ollow\x12\x1d.kibubu.feed.v1.FollowRequest\x1a\x1e.kibubu.feed.v1.FollowResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kibubu.feed.v1.feed_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PAYMENTSTATE']._serialized_start=947
-  _globals['_PAYMENTSTATE']._serialized_end=1151
+  _globals['_PAYMENTSTATE']._serialized_start=999
+  _globals['_PAYMENTSTATE']._serialized_end=1230
   _globals['_FOLLOWREQUEST']._serialized_start=111
   _globals['_FOLLOWREQUEST']._serialized_end=228
   _globals['_FOLLOWRESPONSE']._serialized_start=231
@@ -42,7 +42,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENT']._serialized_start=389
   _globals['_EVENT']._serialized_end=563
   _globals['_PAYMENTEVENT']._serialized_start=566
-  _globals['_PAYMENTEVENT']._serialized_end=944
-  _globals['_FEEDSERVICE']._serialized_start=1153
-  _globals['_FEEDSERVICE']._serialized_end=1241
+  _globals['_PAYMENTEVENT']._serialized_end=996
+  _globals['_FEEDSERVICE']._serialized_start=1232
+  _globals['_FEEDSERVICE']._serialized_end=1320
 # @@protoc_insertion_point(module_scope)

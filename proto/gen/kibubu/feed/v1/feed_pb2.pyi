@@ -35,6 +35,8 @@ class _PaymentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentS
     PAYMENT_STATE_RELEASED: _PaymentState.ValueType  # 4
     PAYMENT_STATE_CANCELLED: _PaymentState.ValueType  # 5
     PAYMENT_STATE_EXPIRED: _PaymentState.ValueType  # 6
+    PAYMENT_STATE_DECIDED: _PaymentState.ValueType  # 7
+    """done, but all it did is to end another's reservation: that one's event tells of the money"""
 
 class PaymentState(_PaymentState, metaclass=_PaymentStateEnumTypeWrapper): ...
 
@@ -46,6 +48,8 @@ PAYMENT_STATE_HELD: PaymentState.ValueType  # 3
 PAYMENT_STATE_RELEASED: PaymentState.ValueType  # 4
 PAYMENT_STATE_CANCELLED: PaymentState.ValueType  # 5
 PAYMENT_STATE_EXPIRED: PaymentState.ValueType  # 6
+PAYMENT_STATE_DECIDED: PaymentState.ValueType  # 7
+"""done, but all it did is to end another's reservation: that one's event tells of the money"""
 Global___PaymentState: _TypeAlias = PaymentState  # noqa: Y015
 
 @_typing.final
@@ -177,6 +181,8 @@ class PaymentEvent(_message.Message):
     PAYER_AVAILABLE_MINOR_FIELD_NUMBER: _builtins.int
     PAYEE_BALANCE_MINOR_FIELD_NUMBER: _builtins.int
     PAYEE_AVAILABLE_MINOR_FIELD_NUMBER: _builtins.int
+    PAYEE_AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    PAYEE_CURRENCY_FIELD_NUMBER: _builtins.int
     state: Global___PaymentState.ValueType
     payer_account: _builtins.int
     payee_account: _builtins.int
@@ -190,6 +196,10 @@ class PaymentEvent(_message.Message):
     """after this event"""
     payee_balance_minor: _builtins.int
     payee_available_minor: _builtins.int
+    payee_amount_minor: _builtins.int
+    """what the payee gets, or would get"""
+    payee_currency: _builtins.str
+    """another one than the payer's where money crosses a border"""
     @_builtins.property
     def payment(self) -> _payments_pb2.Payment: ...
     @_builtins.property
@@ -211,10 +221,12 @@ class PaymentEvent(_message.Message):
         payer_available_minor: _builtins.int = ...,
         payee_balance_minor: _builtins.int = ...,
         payee_available_minor: _builtins.int = ...,
+        payee_amount_minor: _builtins.int = ...,
+        payee_currency: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "payment", b"payment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "payee_account", b"payee_account", "payee_available_minor", b"payee_available_minor", "payee_balance_minor", b"payee_balance_minor", "payee_language", b"payee_language", "payee_msisdn", b"payee_msisdn", "payer_account", b"payer_account", "payer_available_minor", b"payer_available_minor", "payer_language", b"payer_language", "payer_name", b"payer_name", "payment", b"payment", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "payee_account", b"payee_account", "payee_amount_minor", b"payee_amount_minor", "payee_available_minor", b"payee_available_minor", "payee_balance_minor", b"payee_balance_minor", "payee_currency", b"payee_currency", "payee_language", b"payee_language", "payee_msisdn", b"payee_msisdn", "payer_account", b"payer_account", "payer_available_minor", b"payer_available_minor", "payer_language", b"payer_language", "payer_name", b"payer_name", "payment", b"payment", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
