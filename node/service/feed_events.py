@@ -13,6 +13,8 @@ from kibubu.payments.v1 import payments_pb2
 from node.ledger.history import AppliedBatch
 from node.ledger.records import OutcomeFlag, TransferFlag, reference_of
 from node.ledger.statuses import PaymentStatus
+from node.payments.currencies import code_of
+from node.payments.kinds import KINDS
 from node.service.codec import stored_message
 from node.service.limits import EXPORT_PAGE_BYTES_MAX, FEED_EVENTS_IN_PAGE_MAX
 from node.service.payment_book import PaymentBook
@@ -153,6 +155,12 @@ class FeedReader:
     def _payment(self, stored: StoredPayment) -> feed_pb2.PaymentEvent:
         found = self._book.described(stored)
         payer, payee = int(stored.record["payer_account"]), int(stored.record["payee_account"])
+        terms = KINDS.get(int(stored.record["kind"]))
+        if terms is not None and terms.ends_abroad and len(stored.transfers):
+            payee = int(
+                stored.transfers["credit_account"][-1]
+            )  # the record names the account where it left the country
+            found.outcome.payee_name = self._book.name_of(payee)
         got = stored.transfers[stored.transfers["credit_account"] == payee]
         return feed_pb2.PaymentEvent(
             payment=found.payment,
@@ -164,7 +172,7 @@ class FeedReader:
             payee_msisdn=self._book.parties.handle_of(payee, "msisdn"),
             payee_language=self._book.language_of(payee),
             payee_amount_minor=int(got["amount_minor"].sum()),
-            payee_currency=self._book.currency_of(int(got["ledger"][0])) if len(got) else "",
+            payee_currency=code_of(int(got["ledger"][0])) if len(got) else "",
         )
 
 

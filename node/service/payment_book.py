@@ -202,9 +202,6 @@ class PaymentBook:
         draft.special = Special(commands=[command] if problem is PaymentStatus.OK else [], problem=problem)
         return draft
 
-    def currency_of(self, ledger: int) -> str:
-        return self._tariffs.currency_of(ledger)
-
     def customer(self, currency: str, msisdn: str) -> int:
         """The account of a phone number in any of its forms, 0 = none."""
         return self.parties.account(self._tariffs.ledger_of(currency), "msisdn", normalised(msisdn))

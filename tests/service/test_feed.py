@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -146,6 +147,21 @@ async def test_vouchers_and_reversals_say_how_they_ended(books: Books) -> None:
     paid_out = by_name[2, "DONE"]
     assert paid_out.payee_account == people["agent"]
     assert paid_out.payee_available_minor >= 5_050_000
+
+
+async def test_money_abroad_is_told_to_who_gets_it(books: Books) -> None:
+    people = books.people | books.node.abroad()
+    ask: dict[str, Any] = {
+        "kind": payments_pb2.PAYMENT_KIND_REMITTANCE, "payee": "+256772000001", "payee_currency": "UGX",
+        "payer_msisdn": "254712000001", "amount_minor": 100_000, "currency": "KES",
+    }  # fmt: skip
+    quote = books.book.quote(payments_pb2.Payment(**ask))
+    await books.decide(1, payments_pb2.Payment(**ask, quote=quote.quote))
+    async with books.client() as client:
+        (told,) = [event.payment for event in await stored(client, transfers=False)]
+    assert (told.payee_account, told.payee_msisdn) == (people["nakato"], "256772000001")
+    assert (told.payee_amount_minor, told.payee_currency, told.payee_available_minor) == (28_450, "UGX", 28_450)
+    assert (told.outcome.payee_name, told.payment.currency, told.payer_available_minor) == ("Nakato", "KES", 898_700)
 
 
 async def test_a_payment_proposed_twice_is_told_once(books: Books) -> None:

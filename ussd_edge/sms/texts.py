@@ -69,10 +69,11 @@ _OTHERWISE = (_SENT, _RECEIVED)
 # The same while the money is reserved; all other kinds wait for a check or for a provider.
 _WHILE_RESERVED: Mapping[int, tuple[str, str]] = {6: (_VOUCHER, _VOUCHER_FOR_YOU), 12: (_ASKED_BACK, _SOON_BACK)}
 _VOUCHER_KIND = 6
-_AIRTIME_KIND = 4
+_AIRTIME_KIND, _ABROAD_KIND = 4, 14
 # Refusals that a person should hear of even when the screen was gone; a wrong PIN or number is told by the screen.
 _TOLD_REFUSALS = frozenset({"insufficient_funds", "refused_by_fraud_check", "refused_by_ledger"})
 _CURRENCY_SIGNS = {"KES": "Ksh", "UGX": "USh", "TZS": "TSh", "ZAR": "R", "USD": "$"}
+_WITHOUT_CENTS = frozenset({"UGX"})
 _CLOCK_OF_24_HOURS = frozenset({"fr", "pt"})
 _DONE, _RELEASED = feed_pb2.PAYMENT_STATE_DONE, feed_pb2.PAYMENT_STATE_RELEASED
 
@@ -159,6 +160,8 @@ def _text(event: feed_pb2.Event, side: _Side, words: Words, language: str, style
     }
     if to_payer and payment.kind in (_AIRTIME_KIND, _VOUCHER_KIND):
         fields["number"] = national(payment.payee)
+    if payment.kind == _ABROAD_KIND:
+        fields["number"] = f"+{number}"
     parts = [words(side.sentence).format(**fields)]
     if side.available_minor is not None:
         balance = money(side.available_minor, currency)
@@ -175,8 +178,10 @@ def _payee_number(told: feed_pb2.PaymentEvent) -> str:
 
 
 def money(minor: int, currency: str) -> str:
-    sign = "-" if minor < 0 else ""
-    return f"{sign}{_CURRENCY_SIGNS.get(currency, f'{currency} ')}{abs(minor) // 100:,}.{abs(minor) % 100:02d}"
+    sign, mark = "-" if minor < 0 else "", _CURRENCY_SIGNS.get(currency, f"{currency} ")
+    if currency in _WITHOUT_CENTS:
+        return f"{sign}{mark}{abs(minor):,}"
+    return f"{sign}{mark}{abs(minor) // 100:,}.{abs(minor) % 100:02d}"
 
 
 def national(number: str) -> str:

@@ -182,10 +182,10 @@ def test_an_ordinary_text_is_one_part(language: str) -> None:
 
 
 def test_money_that_crosses_a_border_is_told_in_each_one_s_currency() -> None:
-    payer, payee = both(event(14, payee_currency="TZS", payee_amount_minor=950_000_00))
-    assert "Ksh500.00 sent to JOHN DOE" in payer
-    assert "You have received TSh950,000.00 from WANJIKU" in payee
-    assert "New Kibubu balance is TSh400.00." in payee
+    payer, payee = both(event(14, payee_currency="UGX", payee_amount_minor=14_225, payee_msisdn="256772000001"))
+    assert "Ksh500.00 sent to JOHN DOE +256772000001 on" in payer
+    assert "You have received USh14,225 from WANJIKU +254712000001" in payee
+    assert "New Kibubu balance is USh40,000." in payee
 
 
 def test_a_payee_that_pays_a_part_of_the_charge_reads_what_it_got() -> None:
