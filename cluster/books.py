@@ -9,10 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from cluster.calls import Caller
+from node.ledger.currencies import BY_NUMBER
 
 PAGE_SIZE = 500
 LOCAL = timedelta(hours=3)  # days of the books are East African ones
-CURRENCIES = {404: "KES", 566: "NGN", 710: "ZAR", 800: "UGX", 834: "TZS", 840: "USD"}
 _NS = 1_000_000_000
 _PENDING, _POST, _VOID = 2, 4, 8
 
@@ -45,6 +45,12 @@ class TrialRow:
     @property
     def balance_minor(self) -> int:
         return self.credits_minor - self.debits_minor
+
+
+def currency_of(ledger: int) -> tuple[str, int]:
+    """Letters, and decimals of the unit."""
+    known = BY_NUMBER.get(ledger)
+    return (known.letters, known.exponent) if known is not None else (str(ledger), 2)
 
 
 def day_start_ns(day: date) -> int:

@@ -60,19 +60,19 @@ def statement(
         with operator_caller(_layout()) as caller:
             found = find_account(caller, account)
             number, name = found.account_number, f"{found.name} (#{found.account_number})"
+            currency, exponent = books.currency_of(found.ledger)
             lines = books.statement(caller, number, from_ns, to_ns, None if whole else limit)
             if csv_file:
-                click.echo(f"{write_csv(csv_file, lines):,} lines in {csv_file}")
+                click.echo(f"{write_csv(csv_file, lines, exponent):,} lines in {csv_file}")
             elif pdf_file:
                 told = [line for line, _ in zip(lines, range(PDF_LINES_MAX + 1), strict=False)]
                 opening = books.balance_at(caller, number, from_ns) if from_ns else 0
                 closing = books.balance_at(caller, number, to_ns) if to_ns else found.balance_minor
-                currency = books.CURRENCIES.get(found.ledger, str(found.ledger))
-                heading = Heading(found.name, account, currency, _period(from_day, to_day), opening, closing)
+                heading = Heading(found.name, account, currency, _period(from_day, to_day), opening, closing, exponent)
                 write_pdf(pdf_file, heading, told)
                 click.echo(f"{len(told):,} lines in {pdf_file}")
             else:
-                _console.print(_statement_table(name, lines))
+                _console.print(_statement_table(name, lines, exponent))
     except _EXPECTED as error:
         raise click.ClickException(str(error)) from error
 
@@ -84,7 +84,7 @@ def _period(from_day: datetime | None, to_day: datetime | None) -> str:
     return f"{first} to {to_day:%d/%m/%Y}" if to_day else f"{first} to now"
 
 
-def _statement_table(title: str, lines: object) -> Table:
+def _statement_table(title: str, lines: object, exponent: int) -> Table:
     table = Table(title=title)
     for column in ("time", "position", "id", "in or out", "other", "balance", "note"):
         table.add_column(
@@ -92,8 +92,9 @@ def _statement_table(title: str, lines: object) -> Table:
         )
     for line in lines:  # type: ignore[attr-defined]
         table.add_row(
-            f"{line.time:%d/%m %H:%M:%S}", str(line.position), line.transfer_id, format_minor(line.amount_minor),
-            f"{line.other_name} #{line.other_account}", format_minor(line.balance_minor), line.note,
+            f"{line.time:%d/%m %H:%M:%S}", str(line.position), line.transfer_id,
+            format_minor(line.amount_minor, exponent), f"{line.other_name} #{line.other_account}",
+            format_minor(line.balance_minor, exponent), line.note,
         )  # fmt: skip
     return table
 
@@ -110,13 +111,13 @@ def balance(account: str, moment: str | None) -> None:
             had_minor = books.balance_at(caller, found.account_number, at) if at else 0
     except _EXPECTED as error:
         raise click.ClickException(str(error)) from error
-    currency = books.CURRENCIES.get(found.ledger, str(found.ledger))
+    currency, exponent = books.currency_of(found.ledger)
     who = f"{found.name} (#{found.account_number})"
     if at:
-        click.echo(f"{who} at {moment}: {currency} {format_minor(had_minor)}")
+        click.echo(f"{who} at {moment}: {currency} {format_minor(had_minor, exponent)}")
     else:
-        free = format_minor(found.available_minor)
-        click.echo(f"{who}: {currency} {format_minor(found.balance_minor)}, available {free}")
+        free = format_minor(found.available_minor, exponent)
+        click.echo(f"{who}: {currency} {format_minor(found.balance_minor, exponent)}, available {free}")
 
 
 def _moment_ns(text: str) -> int:
@@ -149,15 +150,16 @@ def trial_balance(day: datetime | None) -> None:
 def _print_ledger(ledger: int, rows: list[books.TrialRow], day: date | None) -> bool:
     """False = it does not balance."""
     when = f"end of {day:%d/%m/%Y}" if day else "now"
-    table = Table(title=f"{books.CURRENCIES.get(ledger, ledger)}, {when}", show_footer=True)
+    currency, exponent = books.currency_of(ledger)
+    table = Table(title=f"{currency}, {when}", show_footer=True)
     columns = [[getattr(row, name) for row in rows] for name in _COLUMNS]
     totals = [sum(column) for column in columns]
     table.add_column("kind of account", footer="total")
     for title, total in zip(("debits", "credits", "balance", "day's debits", "day's credits"), totals, strict=True):
-        table.add_column(title, justify="right", footer=format_minor(total))
+        table.add_column(title, justify="right", footer=format_minor(total, exponent))
     for row in rows:
         kind = AccountKind(row.kind).name.lower() if row.kind in AccountKind.__members__.values() else str(row.kind)
-        table.add_row(kind, *(format_minor(getattr(row, name)) for name in _COLUMNS))
+        table.add_row(kind, *(format_minor(getattr(row, name), exponent) for name in _COLUMNS))
     _console.print(table)
     return bool(totals[0] == totals[1] and totals[3] == totals[4])
 

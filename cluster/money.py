@@ -24,7 +24,8 @@ def parse_amount_minor(text: str) -> int:
     return amount_minor
 
 
-def format_minor(amount_minor: int) -> str:
+def format_minor(amount_minor: int, exponent: int = 2) -> str:
+    """`exponent`: decimals of the currency's unit."""
     sign = "-" if amount_minor < 0 else ""
-    shillings, cents = divmod(abs(amount_minor), 100)
-    return f"{sign}{shillings:,}.{cents:02}"
+    units, rest = divmod(abs(amount_minor), 10**exponent)
+    return f"{sign}{units:,}.{rest:0{exponent}}" if exponent else f"{sign}{units:,}"

@@ -36,10 +36,11 @@ class Heading:
     period: str
     opening_minor: int
     closing_minor: int
+    exponent: int = 2  # decimals of the currency's unit
 
 
-def write_csv(path: Path, lines: Iterable[Line]) -> int:
-    """As they come; how many they were. Amounts are decimals with two places, times are local."""
+def write_csv(path: Path, lines: Iterable[Line], exponent: int = 2) -> int:
+    """As they come; how many they were. Amounts are plain decimals, times are local."""
     told = 0
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -48,15 +49,15 @@ def write_csv(path: Path, lines: Iterable[Line]) -> int:
             writer.writerow(
                 (
                     line.time.replace(tzinfo=None).isoformat(sep=" "), line.position, line.offset, line.transfer_id,
-                    _decimal(line.amount_minor), _decimal(line.balance_minor), line.other_account,
+                    _decimal(line.amount_minor, exponent), _decimal(line.balance_minor, exponent), line.other_account,
                     _safe(line.other_name), line.code, _safe(line.note),
                 )
             )  # fmt: skip
     return told
 
 
-def _decimal(minor: int) -> str:
-    return format_minor(minor).replace(",", "")
+def _decimal(minor: int, exponent: int) -> str:
+    return format_minor(minor, exponent).replace(",", "")
 
 
 def _safe(text: str) -> str:
@@ -85,7 +86,8 @@ def write_pdf(path: Path, heading: Heading, lines: Sequence[Line]) -> None:
     pdf.set_font("DejaVu", size=9)
     for text in (
         f"Account {heading.account}, {heading.currency}, {heading.period}",
-        f"Opening balance {format_minor(heading.opening_minor)}, closing balance {format_minor(heading.closing_minor)}",
+        f"Opening balance {format_minor(heading.opening_minor, heading.exponent)},"
+        f" closing balance {format_minor(heading.closing_minor, heading.exponent)}",
     ):
         pdf.cell(0, 5, text, new_x="LMARGIN", new_y="NEXT")
     pdf.ln(3)
@@ -99,5 +101,6 @@ def write_pdf(path: Path, heading: Heading, lines: Sequence[Line]) -> None:
         for line in lines:
             other = f"{line.other_name or '-'} (#{line.other_account})"
             cells = (f"{line.time:%d/%m/%Y %H:%M:%S}", other, line.note)
-            table.row((*cells, format_minor(line.amount_minor), format_minor(line.balance_minor)))
+            amounts = (format_minor(minor, heading.exponent) for minor in (line.amount_minor, line.balance_minor))
+            table.row((*cells, *amounts))
     pdf.output(str(path))

@@ -10,10 +10,10 @@ import numpy as np
 from kibubu.feed.v1 import feed_pb2
 from kibubu.payments.v1 import payments_pb2
 
+from node.ledger.currencies import BY_NUMBER
 from node.ledger.history import AppliedBatch
 from node.ledger.records import OutcomeFlag, TransferFlag, reference_of
 from node.ledger.statuses import PaymentStatus
-from node.payments.currencies import code_of
 from node.payments.kinds import KINDS
 from node.service.codec import stored_message
 from node.service.limits import EXPORT_PAGE_BYTES_MAX, FEED_EVENTS_IN_PAGE_MAX
@@ -172,7 +172,7 @@ class FeedReader:
             payee_msisdn=self._book.parties.handle_of(payee, "msisdn"),
             payee_language=self._book.language_of(payee),
             payee_amount_minor=int(got["amount_minor"].sum()),
-            payee_currency=code_of(int(got["ledger"][0])) if len(got) else "",
+            payee_currency=BY_NUMBER[int(got["ledger"][0])].letters if len(got) else "",
         )
 
 

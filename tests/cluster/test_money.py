@@ -45,3 +45,7 @@ def test_format() -> None:
         "1,234,567.89",
         "-0.01",
     ]
+
+
+def test_a_currency_without_cents() -> None:
+    assert [format_minor(minor, 0) for minor in (0, 28_450, -5)] == ["0", "28,450", "-5"]

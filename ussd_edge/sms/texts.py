@@ -73,7 +73,7 @@ _AIRTIME_KIND, _ABROAD_KIND = 4, 14
 # Refusals that a person should hear of even when the screen was gone; a wrong PIN or number is told by the screen.
 _TOLD_REFUSALS = frozenset({"insufficient_funds", "refused_by_fraud_check", "refused_by_ledger"})
 _CURRENCY_SIGNS = {"KES": "Ksh", "UGX": "USh", "TZS": "TSh", "ZAR": "R", "USD": "$"}
-_WITHOUT_CENTS = frozenset({"UGX"})
+_WITHOUT_CENTS = frozenset({"UGX", "RWF"})
 _CLOCK_OF_24_HOURS = frozenset({"fr", "pt"})
 _DONE, _RELEASED = feed_pb2.PAYMENT_STATE_DONE, feed_pb2.PAYMENT_STATE_RELEASED
 

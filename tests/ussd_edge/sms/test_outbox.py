@@ -30,11 +30,14 @@ class Gateway:
         self.sent: list[Sms] = []
         self.attempts = 0
         self.failures: list[Exception] = []
+        self.is_down = False
         self.enough = asyncio.Event()
         self.wanted = 0
 
     async def send(self, sms: Sms) -> None:
         self.attempts += 1
+        if self.is_down:
+            raise SmsFailedError("down")
         if self.failures:
             raise self.failures.pop(0)
         self.sent.append(sms)
@@ -130,9 +133,9 @@ async def test_killed_at_any_moment_it_forgets_nothing(books: Books, tmp_path: P
     path = tmp_path / "outbox.sqlite"
     gateway = Gateway()
     book = Book(path)
-    gateway.failures = [SmsFailedError("down")] * 10
+    gateway.is_down = True
     async with running(books, book, gateway):
-        while gateway.failures:
+        while gateway.attempts < 10:
             await asyncio.sleep(0.005)
     assert book.waiting == 10
     cursor = book.cursor
@@ -141,6 +144,7 @@ async def test_killed_at_any_moment_it_forgets_nothing(books: Books, tmp_path: P
     assert again.cursor == cursor
     assert again.waiting == 10
     books.now_ns += 3_600 * 10**9
+    gateway.is_down = False
     async with running(books, again, gateway):
         sent = await gateway.until(10)
         assert len({sms.id for sms in sent}) == len(sent) == 10
