@@ -179,8 +179,10 @@ class _Link:
                 connected = True
                 self._outbox = outbox
                 self._events.connected(self._peer)
-                for _ in call:
-                    break  # a callee says nothing after its hello
+                ended = threading.Event()  # not by reading on: a reader wakes whenever a frame has been sent
+                if call.add_callback(ended.set):
+                    ended.wait()
+                self._heed(call)
         except grpc.RpcError as error:
             self._heed(error)
         except (MalformedFrameError, StopIteration, ValueError):
@@ -194,11 +196,12 @@ class _Link:
                 self._events.disconnected(self._peer)
         return connected
 
-    def _heed(self, error: grpc.RpcError) -> None:
+    def _heed(self, end: object) -> None:
         """The peer is away, or refuses us: its log says why. One reason ends this node."""
-        refused = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.PERMISSION_DENIED
-        if refused and str(error.details()).startswith(OUTDATED):
-            self._events.outdated(f"{self._peer} says: {error.details()}")
+        if not isinstance(end, grpc.Call) or end.code() is not grpc.StatusCode.PERMISSION_DENIED:
+            return
+        if str(end.details()).startswith(OUTDATED):
+            self._events.outdated(f"{self._peer} says: {end.details()}")
 
 
 def _credentials(tls: TlsFiles) -> grpc.ChannelCredentials:
