@@ -16,6 +16,7 @@ from cluster import rolling as rolling_restart
 from cluster.accounts import LEDGER_KES, AccountNameError, find_account
 from cluster.calls import Caller, CallError, operator_caller
 from cluster.certificates import CertificateError
+from cluster.cli_account import account
 from cluster.cli_bench import bench
 from cluster.cli_books import balance, receipt, statement, trial_balance
 from cluster.cli_bulk import bulk
@@ -232,6 +233,7 @@ def verify() -> None:
     click.echo("the books are right")
 
 
+main.add_command(account)
 main.add_command(balance)
 main.add_command(document)
 main.add_command(tariff)

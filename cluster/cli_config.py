@@ -61,11 +61,6 @@ def _time_ns(at: datetime | None) -> int:
     return int(at.replace(tzinfo=UTC).timestamp()) * 1_000_000_000 if at else 0
 
 
-def _amount(currency: Currency, minor: int) -> str:
-    whole, part = divmod(minor, currency.minor_per_unit)
-    return f"{whole:,}" + (f".{part:0{currency.exponent}}" if currency.exponent else "")
-
-
 @click.group()
 def tariff() -> None:
     """Prices: dated, agreed on by all nodes, with every version kept."""
@@ -98,10 +93,10 @@ def _priced(priced: config_pb2.TariffTable, currency: Currency) -> Table:
     table = Table(title=f"{priced.kind}, {currency.letters}", title_justify="left")
     for title in ("above", "up to", what, *([] if priced.is_commission else ["payee's fee"])):
         table.add_column(title, justify="right")
-    above = f"from {_amount(currency, priced.minimum_minor)}"
+    above = f"from {currency.text(priced.minimum_minor)}"
     for band in priced.bands:
         amounts = [band.upto_minor, band.payer_fee_minor, band.payee_fee_minor]
-        cells = [_amount(currency, minor) for minor in amounts[: 2 if priced.is_commission else 3]]
+        cells = [currency.text(minor) for minor in amounts[: 2 if priced.is_commission else 3]]
         table.add_row(above, *cells)
         above = cells[0]
     return table
@@ -126,11 +121,11 @@ def quote(kind: str, amount: str, currency: str, at: datetime | None) -> None:
         found = _ask(caller, "QuoteTariff", request)
     if not found.found:
         raise click.ClickException(f"{kind} of {currency} {amount}: the tariff has no price for it then")
-    payer, payee = _amount(money, found.payer_fee_minor), _amount(money, found.payee_fee_minor)
-    click.echo(f"{kind} of {currency} {_amount(money, amount_minor)} by tariff {found.tariff_version}:")
-    click.echo(f"  payer's fee {payer}, of it excise {_amount(money, found.payer_excise_minor)}")
-    click.echo(f"  payee's fee {payee}, of it excise {_amount(money, found.payee_excise_minor)}")
-    click.echo(f"  commission  {_amount(money, found.commission_minor)}")
+    payer, payee = money.text(found.payer_fee_minor), money.text(found.payee_fee_minor)
+    click.echo(f"{kind} of {currency} {money.text(amount_minor)} by tariff {found.tariff_version}:")
+    click.echo(f"  payer's fee {payer}, of it excise {money.text(found.payer_excise_minor)}")
+    click.echo(f"  payee's fee {payee}, of it excise {money.text(found.payee_excise_minor)}")
+    click.echo(f"  commission  {money.text(found.commission_minor)}")
 
 
 @click.group()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from kibubu.config.v1 import config_pb2, config_pb2_grpc
 from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from cluster.accounts import LEDGER_KES
@@ -22,6 +24,7 @@ DEMO_PIN = "2468"
 OPENING_MINOR = 1_000_000  # KES 10,000.00
 FLOAT_MINOR = 10_000_000
 ISSUANCE = "KES/issuance"
+TIERS_FILE, TIER_OF_KENYA = Path(__file__).resolve().parent / "samples" / "tiers.toml", 1
 
 
 class SeedError(Exception):
@@ -37,6 +40,7 @@ class DemoAccount:
     flags: int = DEBITS_MUST_NOT_EXCEED_CREDITS
     pin: str = ""
     opening_minor: int = 0
+    tier: int = 0
     phone: str = ""  # from which an agent or a business dials
 
 
@@ -49,7 +53,9 @@ SYSTEM_ACCOUNTS = (
     DemoAccount("Vouchers", "system", "KES/vouchers", AccountKind.SUSPENSE),
 )
 CUSTOMERS = tuple(
-    DemoAccount(name, "msisdn", msisdn, AccountKind.CUSTOMER, pin=DEMO_PIN, opening_minor=OPENING_MINOR)
+    DemoAccount(
+        name, "msisdn", msisdn, AccountKind.CUSTOMER, pin=DEMO_PIN, opening_minor=OPENING_MINOR, tier=TIER_OF_KENYA
+    )
     for name, msisdn in (("Wanjiku", "254712000001"), ("Otieno", "254712000002"), ("Achieng", "254712000003"))
 )
 MERCHANTS = (
@@ -71,7 +77,16 @@ AGENTS = tuple(
 
 
 def seed(caller: Caller) -> None:
+    _put_tiers(caller)
     create_accounts(caller, [*SYSTEM_ACCOUNTS, *CUSTOMERS, *MERCHANTS, *AGENTS])
+
+
+def _put_tiers(caller: Caller) -> None:
+    """The sample, unless an operator has put others."""
+    put = config_pb2.PutDocumentRequest(
+        request_id=fixed_id("tiers"), kind="tiers", body=TIERS_FILE.read_bytes(), author="kibubu up", replaces_version=0
+    )
+    caller.leader(lambda c: config_pb2_grpc.ConfigServiceStub(c).PutDocument, put)
 
 
 def create_accounts(caller: Caller, accounts: list[DemoAccount]) -> dict[str, int]:
@@ -99,6 +114,7 @@ def _new_account(account: DemoAccount) -> ledger_pb2.NewAccount:
         name=account.name,
         handles=[ledger_pb2.Handle(key=key, value=value) for key, value in _handles(account)],
         pin=account.pin,
+        tier=account.tier,
     )
 
 

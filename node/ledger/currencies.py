@@ -28,6 +28,12 @@ class Currency:
             raise ValueError(f"{self.letters} has {self.exponent} decimals, is {amount!r}")
         return int(whole + decimals.ljust(self.exponent, "0"))
 
+    def text(self, minor: int) -> str:
+        """As people read it: 1,234.50."""
+        whole, part = divmod(abs(minor), self.minor_per_unit)
+        sign = "-" if minor < 0 else ""
+        return f"{sign}{whole:,}" + (f".{part:0{self.exponent}}" if self.exponent else "")
+
 
 _AMOUNT = re.compile(r"(-?[0-9]{1,15})(?:\.([0-9]{1,4}))?", re.ASCII)
 
