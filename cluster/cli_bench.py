@@ -15,7 +15,7 @@ from cluster.temporary import temporary_cluster
 ACCOUNTS_MAX = 20_000_000
 STORED_MAX = 1_000_000_000
 _console = Console(width=200)
-_MODES = ("compare", "peer", "restart", "overload")
+_MODES = ("compare", "peer", "restart", "overload", "fraud_cost")
 
 
 @click.command()
@@ -34,6 +34,7 @@ _MODES = ("compare", "peer", "restart", "overload")
 )
 @click.option("--restart", is_flag=True, help="Also the time from kill -9 of all nodes to the first transfer.")
 @click.option("--overload", is_flag=True, help="Each setting again with 10 and 100 times the callers.")
+@click.option("--fraud-cost", is_flag=True, help="Payments with the fraud check and without it, and its call alone.")
 @click.option("--peer", type=click.Choice(["postgresql"]), help="The same work on another database, side by side.")
 @click.option(
     "--peer-acks", type=click.IntRange(1, 2), default=2, show_default=True, help="Standbys that must have it."
@@ -56,7 +57,7 @@ def bench(
     options |= {"compare": compare, "peer": peer}
     if table + quick + grid > 1:
         raise click.UsageError("--table, --quick and --grid: choose one of them")
-    modes = [f"--{name}" for name in _MODES if options[name]]
+    modes = [f"--{name.replace('_', '-')}" for name in _MODES if options[name]]
     if len(modes) > 1:
         raise click.UsageError(f"{' and '.join(modes)}: choose one of them")
     if compare is not None:
@@ -64,6 +65,9 @@ def bench(
         return
     if peer:
         _beside_peer(only, options)
+        return
+    if options["fraud_cost"]:
+        _fraud_cost(options)
         return
     wanted = settings(quick=quick, grid=grid, only=only)
     if not wanted:
@@ -116,6 +120,25 @@ def _compare(before_name: str, after_name: str, folder: Path) -> None:
     _console.print(compare.table(before, after, found))
     marked = [one for one in found if one.verdict != "within the noise"]
     click.echo(f"{len(marked)} of {len(found)} figures changed beyond the noise")
+
+
+def _fraud_cost(options: dict[str, Any]) -> None:
+    from cluster.bench import report
+    from cluster.bench.fraud_cost import measure_fraud_cost
+    from cluster.bench.people import Size
+    from cluster.bench.run import Pace, WrongBooksError
+    from cluster.lifecycle import ClusterError
+
+    pace = Pace(options["seconds"], options["repeats"])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is stopped then, too
+    try:
+        with temporary_cluster(layout_from_environment(), "bench", click.echo) as layout:
+            calls, turns = measure_fraud_cost(layout, pace, Size(), click.echo)
+    except (WrongBooksError, ClusterError, ValueError, RuntimeError) as error:
+        raise click.ClickException(str(error)) from error
+    more = {"calls": [one.as_json() for one in calls], "fraud_cost": turns.as_json()}
+    for path in report.write([], options["output"], **more):
+        click.echo(f"written {path}")
 
 
 def _beside_peer(only: str, options: dict[str, Any]) -> None:

@@ -165,6 +165,6 @@ async def _load(layout: Layout, leader_id: str, client: Client, setting: Setting
             raise ValueError(f"{setting.name}: no customers were made")
         if setting.what == USSD:
             return UssdLoad(layout.edge_address, people.payers, setting.clients)
-        return CallLoad(payment_call(client, people.payers), setting.clients)
+        return CallLoad(payment_call(client, people.payers, scored=setting.fraud_in_path), setting.clients)
     feed = TransferFeed(people.accounts, setting.batch, scored=setting.fraud_in_path)
     return CallLoad(transfer_call(client, setting, feed), setting.clients)

@@ -36,7 +36,8 @@ class Setting:
 
     @property
     def name(self) -> str:
-        fraud = " fraud on" if self.fraud_in_path and self.what == TRANSFERS else ""
+        unusual = {(TRANSFERS, True): " fraud on", (PAYMENTS, False): " fraud off"}
+        fraud = unusual.get((self.what, self.fraud_in_path), "")
         stored = f" stored {self.stored:,}" if self.stored else ""
         return f"{self.what} batch {self.batch:,} clients {self.clients:,}{fraud}{stored}"
 
