@@ -17,15 +17,19 @@ from kibubu.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from cluster.calls import Caller, CallError
 from cluster.chaos.checker import EXPIRED, LOGGED
+from cluster.chaos.checker.model import FRAUD_HOLDS, HELD_FOR_REVIEW, PENDING
 from cluster.chaos.checker.records import BALANCES, CONTENT, Records
+from cluster.health import node_status
 from cluster.layout import Layout
 from cluster.vocabulary import DEBITS_MUST_NOT_EXCEED_CREDITS, STATUS_NOT_FOUND
-from kibubu_client.records import DUPLICATE, TRANSFER
+from kibubu_client.records import DUPLICATE, HELD, TRANSFER
 
 _PAGE = 1_000
 _EXPORT_TIMEOUT_S = 600.0
 _HEADER = struct.Struct("<IHHqIIII32x")  # magic, version, flags, timestamp, command bytes, payments, transfers, model
 _PAYMENT_BYTES = 128
+_SCORED = 1  # of the header's flags: the transfers' scoring words are the leader's
+_DECISION_MASK = 0xF
 _PROBLEMS_MAX = 5
 OUTCOME = np.dtype(
     [
@@ -58,10 +62,12 @@ def read_logs(caller: Caller, layout: Layout, problems: list[str], ballast: Sequ
     """Of every node that answers; one that does not is a problem. Transfers between two accounts of the ballast are
     left out, but the hash chain has them."""
     aside = np.array(sorted(ballast), dtype=np.uint64)
+    states = [node_status(caller, address) for address in layout.api_addresses]
+    upto = max((state.applied_position for state in states if state), default=0)  # time-outs go on meanwhile
     logs = {}
     for node_id in layout.node_ids:
         try:
-            logs[node_id] = _read_log(caller, layout.api_address(node_id), aside)
+            logs[node_id] = _read_log(caller, layout.api_address(node_id), aside, upto)
         except (CallError, grpc.RpcError) as error:
             problems.append(f"{node_id}: its log cannot be read ({error})")
             continue
@@ -69,12 +75,12 @@ def read_logs(caller: Caller, layout: Layout, problems: list[str], ballast: Sequ
     return logs
 
 
-def _read_log(caller: Caller, address: str, aside: Records) -> NodeLog:
+def _read_log(caller: Caller, address: str, aside: Records, upto: int) -> NodeLog:
     stub = admin_pb2_grpc.AdminServiceStub(caller.channel(address))
     chain, position, parts = bytes(32), 0, []
     expired: list[tuple[int, int, int, int]] = []
     found = NodeLog(np.zeros(0, LOGGED), np.zeros(0, LOGGED), np.zeros(0, EXPIRED))
-    for page in stub.ExportLog(admin_pb2.ExportLogRequest(), timeout=_EXPORT_TIMEOUT_S):
+    for page in stub.ExportLog(admin_pb2.ExportLogRequest(to_position=upto), timeout=_EXPORT_TIMEOUT_S):
         for entry in page.entries:
             position += 1
             chain = _chain(chain, entry)
@@ -102,7 +108,7 @@ def _rows(entry: admin_pb2.ExportedEntry, aside: Records) -> tuple[Records, Reco
     """The entry's transfers with their outcomes, and which of them are repetitions."""
     if not entry.entry:
         return np.zeros(0, LOGGED), np.zeros(0, bool)
-    *_, command_bytes, payments, count, _ = _HEADER.unpack_from(entry.entry)
+    _, _, header_flags, *_, command_bytes, payments, count, _ = _HEADER.unpack_from(entry.entry)
     begin = _HEADER.size + command_bytes + payments * _PAYMENT_BYTES
     sent = np.frombuffer(entry.entry, TRANSFER, count, begin)
     outcomes = np.frombuffer(entry.outcomes, OUTCOME)
@@ -113,11 +119,22 @@ def _rows(entry: admin_pb2.ExportedEntry, aside: Records) -> tuple[Records, Reco
         rows[name] = outcomes[name]
     rows["position"], rows["timestamp_ns"] = entry.position, entry.timestamp_ns
     rows["offset"] = np.arange(count)
+    rows["status"][outcomes["flags"] & HELD != 0] = HELD_FOR_REVIEW  # as the replies have it
+    if header_flags & _SCORED:
+        _take_out_decisions(rows, sent["scoring"] & _DECISION_MASK)
     is_repeat = (outcomes["flags"] & DUPLICATE) != 0
     if len(aside):
         kept = ~(np.isin(rows["debit_account"], aside) & np.isin(rows["credit_account"], aside))
         return rows[kept], is_repeat[kept]
     return rows, is_repeat
+
+
+def _take_out_decisions(rows: Records, decisions: Records) -> None:
+    """What the leader wrote of the fraud check, apart from what the client sent."""
+    rows["decision"] = decisions
+    held = np.isin(decisions, FRAUD_HOLDS)
+    rows["flags"][held] &= ~np.uint16(PENDING)
+    rows["timeout_s"][held] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from cluster.chaos.history import History, numbers_of
 from cluster.chaos.observe import read_balances, read_logs, resolve
 from cluster.chaos.people import People, customers, judge_people, moved_money
 from cluster.chaos.report import Report
-from cluster.chaos.scenarios import Plan, carry_out
+from cluster.chaos.scenarios import HARMLESS, Plan, carry_out
 from cluster.chaos.traffic import Traffic
 from cluster.clients import operator_client
 from cluster.health import find_leader, node_status
@@ -168,6 +168,9 @@ def _measure(history: History, traffic: Traffic, report: Report, marks_ns: tuple
     counts = np.bincount(operations["outcome"], minlength=3).tolist()
     report.acknowledged = counts[Outcome.ACKNOWLEDGED]
     report.surely_not, report.unknown = counts[Outcome.NOT_APPLIED], counts[Outcome.UNKNOWN]
+    unanswered = report.surely_not + report.unknown
+    if unanswered and all(event.fault.startswith(HARMLESS) for event in report.events):
+        report.problems.append(f"{unanswered} transfers had no answer in time, though only the sidecar was away")
 
 
 def _resolve(caller: Caller, operations: Records, report: Report) -> None:
@@ -193,7 +196,7 @@ async def _accounts(client: Client) -> tuple[int, list[int]]:
         ledger_pb2.NewAccount(
             request_id=fixed_id(f"chaos account {number}"),
             ledger=LEDGER_KES,
-            kind=int(AccountKind.OTHER),
+            kind=int(AccountKind.CUSTOMER if number else AccountKind.ISSUANCE),
             flags=DEBITS_MUST_NOT_EXCEED_CREDITS if number else 0,
             name=f"Chaos {number}",
         )

@@ -17,7 +17,7 @@ from cluster.accounts import LEDGER_KES
 from cluster.chaos.checker.records import Records
 from cluster.chaos.history import History, numbers_of
 from cluster.packed import IdSource, fresh_batch, template
-from cluster.vocabulary import CODE_CHAOS, STATUS_OK
+from cluster.vocabulary import CODE_CHAOS, CODE_PRINCIPAL, STATUS_OK
 from kibubu_client import Client, InvalidRequestError, KibubuError, NotAppliedError
 from kibubu_client.records import LINKED, PENDING, POST, VOID
 
@@ -30,6 +30,7 @@ WAITING_MAX = 1_000  # reservations remembered for somebody to end
 AGAIN_SHARE = 0.05  # of batches that are sent a second time although they were answered
 TIME_OUTS_S = (0, 0, 1, 2, 30)  # of reservations; 0 = none
 FORGOTTEN_SHARE = 0.4  # of reservations with a time limit, which nobody ends
+SCORED_SHARE = 0.5  # of batches whose transfers the fraud check looks at first; the others are an operator's own
 LINKED_SHARE, PENDING_SHARE, END_SHARE = 0.15, 0.1, 0.2
 
 
@@ -100,6 +101,8 @@ class Traffic:
             self._form, self._ids, self._accounts[at], self._accounts[(at + step) % len(self._accounts)]
         )
         batch["amount_minor"] = self._numpy.integers(1, AMOUNT_MINOR_MAX, BATCH)
+        if self._random.random() < SCORED_SHARE:
+            batch["code"] = CODE_PRINCIPAL
         kind = self._random.random()
         if kind < LINKED_SHARE:
             batch["flags"][:2] = LINKED  # the first three together or not at all

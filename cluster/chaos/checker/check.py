@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cluster.chaos.checker.model import OK, Books, replay
+from cluster.chaos.checker.model import GOOD, Books, replay
 from cluster.chaos.checker.order import check_reads, check_real_time, check_terms
 from cluster.chaos.checker.problems import Rule, Verdict
 from cluster.chaos.checker.records import (
@@ -230,6 +230,6 @@ def _check_model(evidence: Evidence, log: Records, expired: Records, verdict: Ve
 
 def _check_below_zero(evidence: Evidence, log: Records, verdict: Verdict) -> None:
     guarded = np.array(sorted(evidence.guarded), dtype=np.uint64)
-    low = (log["debit_available_minor"] < 0) & (log["status"] == OK) & np.isin(log["debit_account"], guarded)
+    low = (log["debit_available_minor"] < 0) & np.isin(log["status"], GOOD) & np.isin(log["debit_account"], guarded)
     for row in np.flatnonzero(low).tolist():
         verdict.add(Rule.BELOW_ZERO, f"account {log['debit_account'][row]} at position {log['position'][row]}")

@@ -18,6 +18,11 @@ OK, CHAIN_FAILED = 0, 10
 PENDING_NOT_FOUND, PENDING_WAS_REFUSED, NOT_PENDING = 60, 61, 62
 ALREADY_POSTED, ALREADY_VOIDED, TIMED_OUT, TOO_MUCH = 66, 67, 68, 69
 DEBITS_EXCEED_CREDITS = 107
+REFUSED_BY_FRAUD, HELD_FOR_REVIEW = 120, 121
+GOOD = (OK, HELD_FOR_REVIEW)
+FRAUD_HOLDS, FRAUD_REFUSES = (2, 5), 3  # decisions
+HELD_S = 86_400
+BY_FRAUD_HELD, BY_FRAUD_REFUSED = 1 << 16, 1 << 17  # beside a client's flags
 _WAITING, _POSTED, _VOIDED, _EXPIRED = 1, 2, 3, 4
 _ENDED = {_POSTED: ALREADY_POSTED, _VOIDED: ALREADY_VOIDED, _EXPIRED: TIMED_OUT}
 _SECOND_NS = 1_000_000_000
@@ -57,13 +62,16 @@ class Books:
         else:
             if debit in self._guarded and self.balance_minor[debit] - self.reserved_minor[debit] < amount_minor:
                 return (DEBITS_EXCEED_CREDITS, 0, 0, 0, 0)
+            if flags & BY_FRAUD_REFUSED:
+                return (REFUSED_BY_FRAUD, 0, 0, 0, 0)
             self._move(number, debit, credit, amount_minor, flags)
         balance, reserved = self.balance_minor, self.reserved_minor
         d, c = balance[debit], balance[credit]
-        return (OK, d, d - reserved[debit], c, c - reserved[credit])
+        status = HELD_FOR_REVIEW if flags & BY_FRAUD_HELD else OK
+        return (status, d, d - reserved[debit], c, c - reserved[credit])
 
     def remember(self, number: int, status: int) -> None:
-        self._seen[number] = status
+        self._seen[number] = OK if status in GOOD else status
 
     def _move(self, number: int, debit: int, credit: int, amount_minor: int, flags: int) -> None:
         if flags & PENDING:
@@ -170,11 +178,12 @@ def replay(books: Books, log: Records, expired: Records) -> Replayed:
     """Decides the ordered log again."""
     told = Replayed()
     time_outs = _TimeOuts(books, expired, told)
-    rows, expected = _rows(log), told.expected
-    flags_of, positions, times = log["flags"].tolist(), log["position"].tolist(), log["timestamp_ns"].tolist()
+    flags, timeouts_s = _as_decided(log)
+    rows, expected = _rows(log, flags), told.expected
+    flags_of, positions, times = flags.tolist(), log["position"].tolist(), log["timestamp_ns"].tolist()
     for account in {*log["debit_account"].tolist(), *log["credit_account"].tolist()}:
         books.open(account)
-    timed = set(np.flatnonzero((log["flags"] & PENDING != 0) & (log["timeout_s"] != 0)).tolist())
+    timed = set(np.flatnonzero((flags & PENDING != 0) & (timeouts_s != 0)).tolist())
     at, count = 0, len(rows)
     apply, remember = books.apply, books.remember
     while at < count:
@@ -190,9 +199,9 @@ def replay(books: Books, log: Records, expired: Records) -> Replayed:
             remember(rows[at][0], answer[0])
             expected.append(answer)
         for row in timed.intersection(range(at, end + 1)) if timed else ():
-            if expected[row][0] == OK:
+            if expected[row][0] in GOOD:
                 order = positions[row] << 16 | int(log["offset"][row])
-                time_outs.wait(rows[row][0], order, times[row] + int(log["timeout_s"][row]) * _SECOND_NS)
+                time_outs.wait(rows[row][0], order, times[row] + int(timeouts_s[row]) * _SECOND_NS)
         at = end + 1
     time_outs.upto(_NEVER, 0)
     return told
@@ -201,9 +210,16 @@ def replay(books: Books, log: Records, expired: Records) -> Replayed:
 Row = tuple[int, int, int, int, int, int]
 
 
-def _rows(log: Records) -> list[Row]:
+def _as_decided(log: Records) -> tuple[Records, Records]:
+    """Flags and time-outs as what the fraud check decided makes them."""
+    held, refused = np.isin(log["decision"], FRAUD_HOLDS), log["decision"] == FRAUD_REFUSES
+    flags = log["flags"].astype(np.int64) | held * (PENDING | BY_FRAUD_HELD) | refused * BY_FRAUD_REFUSED
+    return flags, np.where(held, HELD_S, log["timeout_s"])
+
+
+def _rows(log: Records, flags: Records) -> list[Row]:
     columns = [log[name].tolist() for name in ("id_hi", "id_lo", "debit_account", "credit_account", "amount_minor")]
-    columns += [log[name].tolist() for name in ("flags", "pending_id_hi", "pending_id_lo")]
+    columns += [flags.tolist(), *(log[name].tolist() for name in ("pending_id_hi", "pending_id_lo"))]
     return [
         (high << 64 | low, debit, credit, amount, flags, pending_high << 64 | pending_low)
         for high, low, debit, credit, amount, flags, pending_high, pending_low in zip(*columns, strict=True)
@@ -215,7 +231,7 @@ def _chain(books: Books, rows: list[Row]) -> list[Expected]:
     answers: list[Expected] = []
     for row in rows:
         answer = books.apply(*row)
-        if answer[0] != OK:
+        if answer[0] not in GOOD:
             for done in reversed(rows[: len(answers)]):
                 books.undo(*done)
             culprit = len(answers)

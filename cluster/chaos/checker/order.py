@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cluster.chaos.checker.model import OK
+from cluster.chaos.checker.model import GOOD
 from cluster.chaos.checker.problems import Rule, Verdict
 from cluster.chaos.checker.records import Evidence, Outcome, Records, id_at, order_of
 
@@ -105,7 +105,7 @@ class _AccountHistory:
     """Balance, available balance and version of every account after each batch or time-out that touched it."""
 
     def __init__(self, log: Records, order: Ints, timed_out: Ints) -> None:
-        applied = log["status"] == OK
+        applied = np.isin(log["status"], GOOD)
         # Time-outs come before the transfers of their entry; they leave the version as it is, which is filled in below.
         keys = [timed_out[:, 0] << _ACCOUNT_SHIFT | timed_out[:, 1]]
         states = [np.concatenate([timed_out[:, 2:4], np.full((len(timed_out), 1), -1)], axis=1)]

@@ -55,8 +55,9 @@ OPERATION = np.dtype(
     ]
 )
 
-# One transfer as a node has it, in any order.
-LOGGED = np.dtype([*_TRANSFER, *_RESULT])
+# One transfer as a node has it, in any order. Flags and time-out are the client's; `decision` is the leader's, which
+# makes a transfer wait or refuses it: FraudDecision, 0 = the fraud check did not look at it.
+LOGGED = np.dtype([*_TRANSFER, *_RESULT, ("decision", "u1")])
 
 # A pending transfer that timed out: where, when, and the place of the pending one.
 EXPIRED = np.dtype(
