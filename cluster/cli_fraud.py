@@ -65,22 +65,34 @@ def simulate_town(*, customers: int, days: int, seed: int, output: Path) -> None
 @click.option("--seed", type=int, default=7, show_default=True)
 @click.option("--customers", type=click.IntRange(200, 1_000_000), default=40_000, show_default=True, help="Simulated.")
 @click.option("--days", type=click.IntRange(10, 3_650), default=60, show_default=True, help="Simulated.")
+@click.option("--trials", type=click.IntRange(0, 1_000), default=0, help="So many settings more, drawn by the seed.")
+@click.option("--tune-minutes", type=click.FloatRange(0, 10_000), default=0.0, help="Try settings for so long.")
 @click.option("--allow-leaky", is_flag=True, help="Train although one feature alone gives fraud away.")
 def train_model(
-    *, data: Path | None, form: str, output: Path, seed: int, customers: int, days: int, allow_leaky: bool
+    *,
+    data: Path | None,
+    form: str,
+    output: Path,
+    seed: int,
+    customers: int,
+    days: int,
+    trials: int,
+    tune_minutes: float,
+    allow_leaky: bool,
 ) -> None:
     """Learn from the earlier time, report on the later, write the model with its card.
 
     Without --data the history is simulated; the defaults make the shipped model again."""
-    from fraud.commands import train_kibubu, train_paysim
+    from fraud.commands import Search, train_kibubu, train_paysim
 
+    search = Search(trials, tune_minutes)
     try:
         if form == "paysim":
             if data is None:
                 raise click.UsageError("--format paysim needs --data FILE")
-            train_paysim(data, output, seed, click.echo, allow_leaky=allow_leaky)
+            train_paysim(data, output, seed, click.echo, search, allow_leaky=allow_leaky)
         else:
-            train_kibubu(data, customers, days, seed, output, click.echo, allow_leaky=allow_leaky)
+            train_kibubu(data, customers, days, seed, output, click.echo, search, allow_leaky=allow_leaky)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -21,15 +22,34 @@ Say = Callable[[str], None]
 EVALUATION_BUDGET = Budget(trees_max=200, seeds=1, settings=((6, 0.1, 6.0, 0.7),))
 
 
-def train_paysim(data: Path, output: Path, seed: int, say: Say, *, allow_leaky: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Search:
+    """For settings, beyond the ones that a training tries anyway; both 0 = none."""
+
+    trials: int = 0
+    minutes: float = 0.0
+
+    def of(self, budget: Budget, seed: int) -> Budget:
+        return budget.searching(self.trials, self.minutes, seed)
+
+
+def train_paysim(data: Path, output: Path, seed: int, say: Say, search: Search, *, allow_leaky: bool) -> None:
     """Raises DataError (a ValueError). The last line said is the report's."""
-    card = paysim.train(data, output, seed, Budget(), say, allow_leaky=allow_leaky)
+    card = paysim.train(data, output, seed, search.of(Budget(), seed), say, allow_leaky=allow_leaky)
     say(f"written {output}/model.cbm {card['model_sha256'][:8]}, its card and metrics.json")
     say(paysim.last_line(card["report"]))
 
 
 def train_kibubu(
-    data: Path | None, customers: int, days: int, seed: int, output: Path, say: Say, *, allow_leaky: bool
+    data: Path | None,
+    customers: int,
+    days: int,
+    seed: int,
+    output: Path,
+    say: Say,
+    search: Search,
+    *,
+    allow_leaky: bool,
 ) -> None:
     """From a Parquet file, or from a town that is simulated for it. Raises DataError (a ValueError)."""
     if data is None:
@@ -37,7 +57,7 @@ def train_kibubu(
         source = {"source": "fraud/simulate", "customers": customers, "days": days, "seed": seed}
     else:
         history, source = read_history(data), {"source": data.name}
-    card = train.train(history, source, seed, output, train.BUDGET, say, allow_leaky=allow_leaky)
+    card = train.train(history, source, seed, output, search.of(train.BUDGET, seed), say, allow_leaky=allow_leaky)
     say(f"written {output}/model.cbm {card['model_sha256'][:8]}, its card and metrics.json")
     say(train.last_line(card["report"]))
 
