@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import TextIO
 
 import click
 from rich.console import Console
@@ -172,6 +174,40 @@ def analyst(*, name: str, remove: bool) -> None:
         click.echo(f"{name} may no longer log in" if remove else new_token(path, name))
     except (AnalystError, LayoutError) as error:
         raise click.ClickException(str(error)) from error
+
+
+@fraud.command("label")
+@click.argument("payment")
+@click.argument("verdict", type=click.Choice(["fraud", "honest"]))
+@click.option("--source", type=click.Choice(["customer_report", "confirmed", "reversal"]), default="customer_report")
+@click.option("--comment", default="", help="Kept in the ledger.")
+@click.option("--author", help="Who says so; without it the user's name.")
+def label_payment(*, payment: str, verdict: str, source: str, comment: str, author: str | None) -> None:
+    """Say what a payment turned out to be, whatever was decided at the time."""
+    from cluster import labels, review
+
+    try:
+        with operator_caller(layout_from_environment()) as caller:
+            payment_id, who = review.payment_id_of(payment), review.analyst_name(author)
+            click.echo(labels.label(caller, payment_id, verdict, source, comment, who))
+    except _EXPECTED as error:
+        raise click.ClickException(str(error)) from error
+
+
+@fraud.command("labels")
+@click.option("--mature-days", type=click.IntRange(0, 3_650), default=0, show_default=True, help="Only labels so old.")
+@click.option("--output", type=click.File("w"), default="-", help="A CSV file; without it the screen.")
+def list_labels(*, mature_days: int, output: TextIO) -> None:
+    """What payments turned out to be: analysts' verdicts, and what was said later."""
+    from cluster import labels
+
+    until_ns = time.time_ns() - mature_days * labels.DAY_NS if mature_days else 0
+    try:
+        with operator_caller(layout_from_environment()) as caller:
+            count = labels.write_csv(labels.labels(caller, until_ns), output)
+    except _EXPECTED as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{count} labels", err=True)
 
 
 @fraud.group()

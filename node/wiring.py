@@ -62,6 +62,7 @@ from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook
 from node.service.review_desk import ReviewDesk
+from node.service.review_labels import LabelBook
 from node.service.review_servicer import ReviewServicer
 from node.service.scrubbing import ScrubThread
 from node.service.tariff_book import TariffBook
@@ -291,9 +292,10 @@ class Node:
         )
         requests = PayRequestsServicer(self._store, book, admission, barrier, guard)
         payments_pb2_grpc.add_PayRequestsServiceServicer_to_server(requests, services)
+        held = ReviewBook(self._store, self._tariffs, thresholds)
         review = ReviewServicer(
-            ReviewBook(self._store, self._tariffs, thresholds), admission, barrier, guard, book, desk,
-            ReviewDesk(self._store, admission, thresholds),
+            held, admission, barrier, guard, book, desk, ReviewDesk(self._store, admission, thresholds),
+            LabelBook(self._store, held),
         )  # fmt: skip
         review_pb2_grpc.add_ReviewServiceServicer_to_server(review, services)
         configuration = ConfigServicer(self._store, admission, barrier, guard, self._tariffs)

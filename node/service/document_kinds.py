@@ -14,7 +14,7 @@ from node.ledger.documents import tiers_in
 from node.ledger.tiers import Tiers
 from node.payments.rates import check_pair, parse_rate
 from node.payments.tariffs import TariffError, tariff_of
-from node.service import fraud_rules, fraud_thresholds
+from node.service import fraud_rules, fraud_thresholds, review_labels
 
 Rule = Callable[[str, bytes], str]
 
@@ -47,6 +47,7 @@ KINDS: dict[str, Rule] = {
     "rates": _rate,
     "tiers": _tiers,
     "tariff": _tariff,
+    review_labels.KIND: review_labels.check_document,
     fraud_rules.KIND: fraud_rules.check_document,
     fraud_thresholds.KIND: fraud_thresholds.check_document,
 }

@@ -20,6 +20,7 @@ from node.service.payment_reversals import pack_end
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook, maker_of
 from node.service.review_desk import ReviewDesk
+from node.service.review_labels import LabelBook
 from node.service.review_opinions import REFUSE, RELEASE, Opinion
 from node.storage.held_chains import HeldChain
 
@@ -40,8 +41,10 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
         payments: PaymentBook,
         desk: PaymentDesk,
         decider: ReviewDesk,
+        labels: LabelBook,
     ) -> None:
         self._book = book
+        self._labels = labels
         self._decider = decider
         self._payments = payments
         self._desk = desk
@@ -109,6 +112,21 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
                 duplicate=bool(int(first["flags"]) & OutcomeFlag.DUPLICATE),
                 position=int(first["position"]),
             )
+
+    async def ListLabels(  # noqa: N802
+        self, request: review_pb2.ListLabelsRequest, context: Any
+    ) -> review_pb2.ListLabelsResponse:
+        async with self._guard.call("ListLabels", context):
+            if request.page_size > REVIEW_PAGE_MAX:
+                raise InvalidRequestError(f"page_size: at most {REVIEW_PAGE_MAX}, is {request.page_size}")
+            await self._barrier()
+            try:
+                labels, token = self._labels.page(
+                    request.page_token, request.page_size or REVIEW_PAGE_DEFAULT, request.until_ns
+                )
+            except ValueError as error:
+                raise InvalidRequestError(str(error)) from error
+            return review_pb2.ListLabelsResponse(labels=labels, next_page_token=token)
 
     async def ListReversals(  # noqa: N802
         self, request: review_pb2.ListReversalsRequest, context: Any

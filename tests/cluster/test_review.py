@@ -55,6 +55,13 @@ def test_what_is_held_is_released_or_refused_once(cluster: Layout, operator: Cal
     assert fraud(cluster, "refuse", second, "--analyst", "amina").exit_code == 0
     assert balance_minor(operator, payee) == 1_000_000 + 2_000_000
     assert not set(waiting(cluster)) & {first, second}
+    reported = fraud(cluster, "label", first, "fraud", "--comment", "the payer called", "--author", "desk")
+    assert f"{first} counts as fraud (customer_report), position " in reported.output
+    listed = fraud(cluster, "labels").output
+    assert f"{first},fraud,customer_report,desk," in listed
+    assert f"{second},fraud,verdict,amina," in listed
+    assert first not in fraud(cluster, "labels", "--mature-days", "1").output
+    assert fraud(cluster, "label", "ff" * 16, "fraud").exit_code == 1
 
 
 def test_above_an_amount_a_second_analyst_must_agree(cluster: Layout, operator: Caller, customer: Customer) -> None:

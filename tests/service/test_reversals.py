@@ -22,6 +22,7 @@ from node.service.payment_reversals import RESERVED_S, WINDOW_S
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook
 from node.service.review_desk import ReviewDesk
+from node.service.review_labels import LabelBook
 from node.service.review_servicer import ReviewServicer
 from tests.service.leader import Leader, available_minor
 from tests.service.one_node import PIN, START_NS, OneNode
@@ -45,9 +46,10 @@ class Office:
         self.leader = Leader(node)
         guard, barrier = Guard(node, self.leader.metrics, lambda: ""), ReadBarrier(node, lambda: "")
         thresholds = thresholds_in_force(node.store)
+        held = ReviewBook(node.store, load_tariffs(), thresholds)
         self.servicer = ReviewServicer(
-            ReviewBook(node.store, load_tariffs(), thresholds), self.leader.admission, barrier, guard,
-            self.leader.book, self.leader.desk, ReviewDesk(node.store, self.leader.admission, thresholds),
+            held, self.leader.admission, barrier, guard, self.leader.book, self.leader.desk,
+            ReviewDesk(node.store, self.leader.admission, thresholds), LabelBook(node.store, held),
         )  # fmt: skip
         self.stub: Any = None
 

@@ -22,6 +22,7 @@ from node.ledger.statuses import CommandStatus, FraudDecision, PaymentStatus
 from node.payments.plan import HOLD_TIMEOUT_S
 from node.payments.tariffs import load_tariffs
 from node.service.admission import Admission
+from node.service.document_kinds import KINDS
 from node.service.fraud_client import FraudClient
 from node.service.fraud_rules import KIND as RULES
 from node.service.fraud_rules import NO_LISTS, FraudRules, Listed, Rule, rules_in_force
@@ -33,6 +34,8 @@ from node.service.payment_desk import PaymentDesk
 from node.service.reads import ReadBarrier
 from node.service.review_book import ReviewBook
 from node.service.review_desk import ReviewDesk
+from node.service.review_labels import KIND as LABELS
+from node.service.review_labels import LabelBook
 from node.service.review_servicer import ReviewServicer
 from node.warm_up import warm_up
 from tests.service.one_node import PIN, PIN_KEY, START_NS, OneNode
@@ -64,9 +67,10 @@ class Office:
         barrier = ReadBarrier(node, lambda: "")
         thresholds = thresholds_in_force(node.store)
         self.admission = admission
+        held = ReviewBook(node.store, tariffs, thresholds)
         self.servicer = ReviewServicer(
-            ReviewBook(node.store, tariffs, thresholds), admission, barrier, guard, self.book, self.desk,
-            ReviewDesk(node.store, admission, thresholds),
+            held, admission, barrier, guard, self.book, self.desk, ReviewDesk(node.store, admission, thresholds),
+            LabelBook(node.store, held),
         )  # fmt: skip
         self.stub: Any = None
 
@@ -104,8 +108,19 @@ class Office:
     async def set_thresholds(self, text: str) -> None:
         await self.put(KIND, text)
 
-    async def put(self, kind: str, text: str) -> None:
-        put = raft_pb2.PutDocument(kind=kind, key=KEY, body=text.encode(), author="test")
+    async def labels(self, size: int = 0, until_ns: int = 0) -> list[tuple[str, bool, str]]:
+        found, token, pages = [], "", 0
+        while True:
+            request = review_pb2.ListLabelsRequest(page_size=size, page_token=token, until_ns=until_ns)
+            answer = await self.stub.ListLabels(request, timeout=10)
+            found += [(label.payment_id.hex()[-2:], label.is_fraud, label.source) for label in answer.labels]
+            token, pages = answer.next_page_token, pages + 1
+            if not token:
+                return found
+            assert pages < 50
+
+    async def put(self, kind: str, text: str, key: str = KEY) -> None:
+        put = raft_pb2.PutDocument(kind=kind, key=key, body=text.encode(), author="test")
         command = raft_pb2.Command(request_id=blake2b(text.encode(), digest_size=16).digest(), put_document=put)
         (outcome,) = (await self.admission.submit(commands=[command])).commands
         assert outcome.status == CommandStatus.OK
@@ -236,6 +251,42 @@ async def test_rules_of_the_ledger_replace_a_nodes_own_and_a_bad_version_changes
     assert (await office.pay(3)).status_name == "held_for_review"
     await office.put(RULES, "cap_minor = 0")
     assert (await office.pay(4)).decision == FraudDecision.ALLOW_UNSCORED
+
+
+async def test_labels_are_verdicts_and_what_was_said_later(office: Office) -> None:
+    ids = [await office.hold(number) for number in (7, 8, 9)]
+    await office.pay(10)
+    await office.decide(ids[0], RELEASE)
+    await office.decide(ids[1], REFUSE)
+    for size in (0, 1):
+        assert await office.labels(size) == [("07", False, "verdict"), ("08", True, "verdict")]
+    await office.put(LABELS, 'label = "fraud"\nsource = "customer_report"\ncomment = "a"', ids[0].hex())
+    await office.put(LABELS, 'label = "honest"\nsource = "confirmed"', f"{10:032x}")
+    expected = [("07", True, "customer_report"), ("0a", False, "confirmed"), ("08", True, "verdict")]
+    for size in (0, 1):
+        assert await office.labels(size) == expected
+    assert await office.labels(until_ns=START_NS + 10**12) == expected
+    assert await office.labels(until_ns=START_NS - 1) == []
+    for token in ("nonsense", "tariff:" + "0" * 32, "review:0"):
+        with pytest.raises(grpc.aio.AioRpcError, match="page_token: is not one of this call"):
+            await office.stub.ListLabels(review_pb2.ListLabelsRequest(page_token=token), timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "complaint"),
+    [
+        ("short", b"", "key: must be a payment's id"),
+        ("0" * 32, b"label = 1", "label: must be fraud or honest"),
+        ("0" * 32, b'label = "fraud"', "source: must be one of"),
+        ("0" * 32, b'label = "fraud"\nsource = "rumour"', "source: must be one of"),
+        ("0" * 32, b'label = "fraud"\nsource = "confirmed"\nmore = 1', "nothing else"),
+        ("0" * 32, b'label = "fraud"\nsource = "confirmed"\ncomment = 1', "comment: must be a text"),
+        ("0" * 32, b"\xff", "body: must be TOML"),
+    ],
+)
+def test_a_wrong_label_is_refused(key: str, body: bytes, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        KINDS[LABELS](key, body)
 
 
 async def test_the_links_between_accounts(office: Office) -> None:

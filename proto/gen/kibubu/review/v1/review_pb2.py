@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from kibubu.payments.v1 import payments_pb2 as kibubu_dot_payments_dot_v1_dot_payments__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkibubu/review/v1/review.proto\x12\x10kibubu.review.v1\x1a!kibubu/payments/v1/payments.proto\"\x85\x01\n\x05Party\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06handle\x18\x03 \x01(\t\x12\x15\n\rbalance_minor\x18\x04 \x01(\x03\x12\x17\n\x0f\x61vailable_minor\x18\x05 \x01(\x03\x12\x16\n\x0e\x63reate_time_ns\x18\x06 \x01(\x03\"\xd6\x03\n\x0bHeldPayment\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.kibubu.review.v1.ReviewState\x12\x14\n\x0cheld_time_ns\x18\x03 \x01(\x03\x12\x16\n\x0e\x65xpire_time_ns\x18\x04 \x01(\x03\x12\x0c\n\x04kind\x18\x05 \x01(\r\x12&\n\x05payer\x18\x06 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12&\n\x05payee\x18\x07 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12\x14\n\x0c\x61mount_minor\x18\x08 \x01(\x03\x12\x11\n\tfee_minor\x18\t \x01(\x03\x12\x10\n\x08\x63urrency\x18\n \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x0b \x01(\r\x12\x11\n\tscore_ppm\x18\x0c \x01(\r\x12\x15\n\rmodel_version\x18\r \x01(\t\x12\x0f\n\x07reasons\x18\x0e \x03(\t\x12\x0f\n\x07\x61nalyst\x18\x0f \x01(\t\x12+\n\x08opinions\x18\x10 \x03(\x0b\x32\x19.kibubu.review.v1.Opinion\x12\x1a\n\x12thresholds_version\x18\x12 \x01(\r\x12\x17\n\x0f\x61nalysts_needed\x18\x11 \x01(\r\"W\n\x07Opinion\x12*\n\x07verdict\x18\x01 \x01(\x0e\x32\x19.kibubu.review.v1.Verdict\x12\x0f\n\x07\x61nalyst\x18\x02 \x01(\t\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"\x92\x01\n\x04Link\x12\x14\n\x0c\x66rom_account\x18\x01 \x01(\x04\x12\x12\n\nto_account\x18\x02 \x01(\x04\x12\x11\n\tfrom_name\x18\x03 \x01(\t\x12\x0f\n\x07to_name\x18\x04 \x01(\t\x12\x10\n\x08payments\x18\x05 \x01(\r\x12\x14\n\x0c\x61mount_minor\x18\x06 \x01(\x03\x12\x14\n\x0clast_time_ns\x18\x07 \x01(\x03\"\xa7\x01\n\x0bHistoryItem\x12\x14\n\x0ctimestamp_ns\x18\x01 \x01(\x03\x12\x14\n\x0c\x61mount_minor\x18\x02 \x01(\x03\x12\x10\n\x08is_debit\x18\x03 \x01(\x08\x12\x15\n\rother_account\x18\x04 \x01(\x04\x12\x12\n\nother_name\x18\x05 \x01(\t\x12\x1b\n\x13\x62\x61lance_after_minor\x18\x06 \x01(\x03\x12\x12\n\nis_pending\x18\x07 \x01(\x08\",\n\x17ListHeldPaymentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\"b\n\x18ListHeldPaymentsResponse\x12/\n\x08payments\x18\x01 \x03(\x0b\x32\x1d.kibubu.review.v1.HeldPayment\x12\x15\n\rwaiting_total\x18\x02 \x01(\r\"+\n\x15GetHeldPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\"\xea\x01\n\x16GetHeldPaymentResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12.\n\x07payment\x18\x02 \x01(\x0b\x32\x1d.kibubu.review.v1.HeldPayment\x12\x34\n\rpayer_history\x18\x03 \x03(\x0b\x32\x1d.kibubu.review.v1.HistoryItem\x12\x34\n\rpayee_history\x18\x04 \x03(\x0b\x32\x1d.kibubu.review.v1.HistoryItem\x12%\n\x05links\x18\x05 \x03(\x0b\x32\x16.kibubu.review.v1.Link\"|\n\x18\x44\x65\x63ideHeldPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12*\n\x07verdict\x18\x02 \x01(\x0e\x32\x19.kibubu.review.v1.Verdict\x12\x0f\n\x07\x61nalyst\x18\x03 \x01(\t\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\"\xad\x01\n\x19\x44\x65\x63ideHeldPaymentResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.kibubu.review.v1.ReviewState\x12\x11\n\tduplicate\x18\x04 \x01(\x08\x12\x10\n\x08position\x18\x05 \x01(\x04\x12\x18\n\x10\x61nalysts_missing\x18\x06 \x01(\r\"\xf4\x01\n\x08Reversal\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12\x1b\n\x13original_payment_id\x18\x02 \x01(\x0c\x12)\n\x08receiver\x18\x03 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12&\n\x05payer\x18\x04 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12\x14\n\x0c\x61mount_minor\x18\x05 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x06 \x01(\t\x12\x15\n\rasked_time_ns\x18\x07 \x01(\x03\x12\x16\n\x0e\x65xpire_time_ns\x18\x08 \x01(\x03\x12\r\n\x05maker\x18\t \x01(\t\")\n\x14ListReversalsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\"]\n\x15ListReversalsResponse\x12-\n\treversals\x18\x01 \x03(\x0b\x32\x1a.kibubu.review.v1.Reversal\x12\x15\n\rwaiting_total\x18\x02 \x01(\r\"\x82\x01\n\x16ProposeReversalRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12\x1b\n\x13original_payment_id\x18\x02 \x01(\x0c\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x12\x12\n\nreturn_fee\x18\x04 \x01(\x08\x12\r\n\x05maker\x18\x05 \x01(\t\"G\n\x17ProposeReversalResponse\x12,\n\x07outcome\x18\x01 \x01(\x0b\x32\x1b.kibubu.payments.v1.Outcome\"i\n\x15\x44\x65\x63ideReversalRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12*\n\x07verdict\x18\x02 \x01(\x0e\x32\x19.kibubu.review.v1.Verdict\x12\x10\n\x08\x61pprover\x18\x03 \x01(\t\"\xaa\x01\n\x16\x44\x65\x63ideReversalResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.kibubu.review.v1.ReviewState\x12\x11\n\tduplicate\x18\x04 \x01(\x08\x12\x10\n\x08position\x18\x05 \x01(\x04\x12\x18\n\x10\x61nalysts_missing\x18\x06 \x01(\r*K\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_RELEASE\x10\x01\x12\x12\n\x0eVERDICT_REFUSE\x10\x02*\x94\x01\n\x0bReviewState\x12\x1c\n\x18REVIEW_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14REVIEW_STATE_WAITING\x10\x01\x12\x19\n\x15REVIEW_STATE_RELEASED\x10\x02\x12\x18\n\x14REVIEW_STATE_REFUSED\x10\x03\x12\x18\n\x14REVIEW_STATE_EXPIRED\x10\x04\x32\xfc\x04\n\rReviewService\x12i\n\x10ListHeldPayments\x12).kibubu.review.v1.ListHeldPaymentsRequest\x1a*.kibubu.review.v1.ListHeldPaymentsResponse\x12\x63\n\x0eGetHeldPayment\x12\'.kibubu.review.v1.GetHeldPaymentRequest\x1a(.kibubu.review.v1.GetHeldPaymentResponse\x12l\n\x11\x44\x65\x63ideHeldPayment\x12*.kibubu.review.v1.DecideHeldPaymentRequest\x1a+.kibubu.review.v1.DecideHeldPaymentResponse\x12`\n\rListReversals\x12&.kibubu.review.v1.ListReversalsRequest\x1a\'.kibubu.review.v1.ListReversalsResponse\x12\x66\n\x0fProposeReversal\x12(.kibubu.review.v1.ProposeReversalRequest\x1a).kibubu.review.v1.ProposeReversalResponse\x12\x63\n\x0e\x44\x65\x63ideReversal\x12\'.kibubu.review.v1.DecideReversalRequest\x1a(.kibubu.review.v1.DecideReversalResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkibubu/review/v1/review.proto\x12\x10kibubu.review.v1\x1a!kibubu/payments/v1/payments.proto\"\x85\x01\n\x05Party\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06handle\x18\x03 \x01(\t\x12\x15\n\rbalance_minor\x18\x04 \x01(\x03\x12\x17\n\x0f\x61vailable_minor\x18\x05 \x01(\x03\x12\x16\n\x0e\x63reate_time_ns\x18\x06 \x01(\x03\"\xd6\x03\n\x0bHeldPayment\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.kibubu.review.v1.ReviewState\x12\x14\n\x0cheld_time_ns\x18\x03 \x01(\x03\x12\x16\n\x0e\x65xpire_time_ns\x18\x04 \x01(\x03\x12\x0c\n\x04kind\x18\x05 \x01(\r\x12&\n\x05payer\x18\x06 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12&\n\x05payee\x18\x07 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12\x14\n\x0c\x61mount_minor\x18\x08 \x01(\x03\x12\x11\n\tfee_minor\x18\t \x01(\x03\x12\x10\n\x08\x63urrency\x18\n \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x0b \x01(\r\x12\x11\n\tscore_ppm\x18\x0c \x01(\r\x12\x15\n\rmodel_version\x18\r \x01(\t\x12\x0f\n\x07reasons\x18\x0e \x03(\t\x12\x0f\n\x07\x61nalyst\x18\x0f \x01(\t\x12+\n\x08opinions\x18\x10 \x03(\x0b\x32\x19.kibubu.review.v1.Opinion\x12\x1a\n\x12thresholds_version\x18\x12 \x01(\r\x12\x17\n\x0f\x61nalysts_needed\x18\x11 \x01(\r\"W\n\x07Opinion\x12*\n\x07verdict\x18\x01 \x01(\x0e\x32\x19.kibubu.review.v1.Verdict\x12\x0f\n\x07\x61nalyst\x18\x02 \x01(\t\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"\x92\x01\n\x04Link\x12\x14\n\x0c\x66rom_account\x18\x01 \x01(\x04\x12\x12\n\nto_account\x18\x02 \x01(\x04\x12\x11\n\tfrom_name\x18\x03 \x01(\t\x12\x0f\n\x07to_name\x18\x04 \x01(\t\x12\x10\n\x08payments\x18\x05 \x01(\r\x12\x14\n\x0c\x61mount_minor\x18\x06 \x01(\x03\x12\x14\n\x0clast_time_ns\x18\x07 \x01(\x03\"\xa7\x01\n\x0bHistoryItem\x12\x14\n\x0ctimestamp_ns\x18\x01 \x01(\x03\x12\x14\n\x0c\x61mount_minor\x18\x02 \x01(\x03\x12\x10\n\x08is_debit\x18\x03 \x01(\x08\x12\x15\n\rother_account\x18\x04 \x01(\x04\x12\x12\n\nother_name\x18\x05 \x01(\t\x12\x1b\n\x13\x62\x61lance_after_minor\x18\x06 \x01(\x03\x12\x12\n\nis_pending\x18\x07 \x01(\x08\"\xcf\x01\n\x05Label\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12\x10\n\x08is_fraud\x18\x02 \x01(\x08\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x15\n\rlabel_time_ns\x18\x05 \x01(\x03\x12\x17\n\x0fpayment_time_ns\x18\x06 \x01(\x03\x12\x14\n\x0c\x61mount_minor\x18\x07 \x01(\x03\x12\x10\n\x08\x64\x65\x63ision\x18\x08 \x01(\r\x12\x11\n\tscore_ppm\x18\t \x01(\r\x12\x15\n\rmodel_version\x18\n \x01(\t\"L\n\x11ListLabelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08until_ns\x18\x03 \x01(\x03\"V\n\x12ListLabelsResponse\x12\'\n\x06labels\x18\x01 \x03(\x0b\x32\x17.kibubu.review.v1.Label\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x17ListHeldPaymentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\"b\n\x18ListHeldPaymentsResponse\x12/\n\x08payments\x18\x01 \x03(\x0b\x32\x1d.kibubu.review.v1.HeldPayment\x12\x15\n\rwaiting_total\x18\x02 \x01(\r\"+\n\x15GetHeldPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\"\xea\x01\n\x16GetHeldPaymentResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12.\n\x07payment\x18\x02 \x01(\x0b\x32\x1d.kibubu.review.v1.HeldPayment\x12\x34\n\rpayer_history\x18\x03 \x03(\x0b\x32\x1d.kibubu.review.v1.HistoryItem\x12\x34\n\rpayee_history\x18\x04 \x03(\x0b\x32\x1d.kibubu.review.v1.HistoryItem\x12%\n\x05links\x18\x05 \x03(\x0b\x32\x16.kibubu.review.v1.Link\"|\n\x18\x44\x65\x63ideHeldPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12*\n\x07verdict\x18\x02 \x01(\x0e\x32\x19.kibubu.review.v1.Verdict\x12\x0f\n\x07\x61nalyst\x18\x03 \x01(\t\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\"\xad\x01\n\x19\x44\x65\x63ideHeldPaymentResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.kibubu.review.v1.ReviewState\x12\x11\n\tduplicate\x18\x04 \x01(\x08\x12\x10\n\x08position\x18\x05 \x01(\x04\x12\x18\n\x10\x61nalysts_missing\x18\x06 \x01(\r\"\xf4\x01\n\x08Reversal\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12\x1b\n\x13original_payment_id\x18\x02 \x01(\x0c\x12)\n\x08receiver\x18\x03 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12&\n\x05payer\x18\x04 \x01(\x0b\x32\x17.kibubu.review.v1.Party\x12\x14\n\x0c\x61mount_minor\x18\x05 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x06 \x01(\t\x12\x15\n\rasked_time_ns\x18\x07 \x01(\x03\x12\x16\n\x0e\x65xpire_time_ns\x18\x08 \x01(\x03\x12\r\n\x05maker\x18\t \x01(\t\")\n\x14ListReversalsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\"]\n\x15ListReversalsResponse\x12-\n\treversals\x18\x01 \x03(\x0b\x32\x1a.kibubu.review.v1.Reversal\x12\x15\n\rwaiting_total\x18\x02 \x01(\r\"\x82\x01\n\x16ProposeReversalRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12\x1b\n\x13original_payment_id\x18\x02 \x01(\x0c\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x12\x12\n\nreturn_fee\x18\x04 \x01(\x08\x12\r\n\x05maker\x18\x05 \x01(\t\"G\n\x17ProposeReversalResponse\x12,\n\x07outcome\x18\x01 \x01(\x0b\x32\x1b.kibubu.payments.v1.Outcome\"i\n\x15\x44\x65\x63ideReversalRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x0c\x12*\n\x07verdict\x18\x02 \x01(\x0e\x32\x19.kibubu.review.v1.Verdict\x12\x10\n\x08\x61pprover\x18\x03 \x01(\t\"\xaa\x01\n\x16\x44\x65\x63ideReversalResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.kibubu.review.v1.ReviewState\x12\x11\n\tduplicate\x18\x04 \x01(\x08\x12\x10\n\x08position\x18\x05 \x01(\x04\x12\x18\n\x10\x61nalysts_missing\x18\x06 \x01(\r*K\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_RELEASE\x10\x01\x12\x12\n\x0eVERDICT_REFUSE\x10\x02*\x94\x01\n\x0bReviewState\x12\x1c\n\x18REVIEW_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14REVIEW_STATE_WAITING\x10\x01\x12\x19\n\x15REVIEW_STATE_RELEASED\x10\x02\x12\x18\n\x14REVIEW_STATE_REFUSED\x10\x03\x12\x18\n\x14REVIEW_STATE_EXPIRED\x10\x04\x32\xd5\x05\n\rReviewService\x12i\n\x10ListHeldPayments\x12).kibubu.review.v1.ListHeldPaymentsRequest\x1a*.kibubu.review.v1.ListHeldPaymentsResponse\x12\x63\n\x0eGetHeldPayment\x12\'.kibubu.review.v1.GetHeldPaymentRequest\x1a(.kibubu.review.v1.GetHeldPaymentResponse\x12l\n\x11\x44\x65\x63ideHeldPayment\x12*.kibubu.review.v1.DecideHeldPaymentRequest\x1a+.kibubu.review.v1.DecideHeldPaymentResponse\x12W\n\nListLabels\x12#.kibubu.review.v1.ListLabelsRequest\x1a$.kibubu.review.v1.ListLabelsResponse\x12`\n\rListReversals\x12&.kibubu.review.v1.ListReversalsRequest\x1a\'.kibubu.review.v1.ListReversalsResponse\x12\x66\n\x0fProposeReversal\x12(.kibubu.review.v1.ProposeReversalRequest\x1a).kibubu.review.v1.ProposeReversalResponse\x12\x63\n\x0e\x44\x65\x63ideReversal\x12\'.kibubu.review.v1.DecideReversalRequest\x1a(.kibubu.review.v1.DecideReversalResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kibubu.review.v1.review_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=2704
-  _globals['_VERDICT']._serialized_end=2779
-  _globals['_REVIEWSTATE']._serialized_start=2782
-  _globals['_REVIEWSTATE']._serialized_end=2930
+  _globals['_VERDICT']._serialized_start=3080
+  _globals['_VERDICT']._serialized_end=3155
+  _globals['_REVIEWSTATE']._serialized_start=3158
+  _globals['_REVIEWSTATE']._serialized_end=3306
   _globals['_PARTY']._serialized_start=87
   _globals['_PARTY']._serialized_end=220
   _globals['_HELDPAYMENT']._serialized_start=223
@@ -46,32 +46,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LINK']._serialized_end=931
   _globals['_HISTORYITEM']._serialized_start=934
   _globals['_HISTORYITEM']._serialized_end=1101
-  _globals['_LISTHELDPAYMENTSREQUEST']._serialized_start=1103
-  _globals['_LISTHELDPAYMENTSREQUEST']._serialized_end=1147
-  _globals['_LISTHELDPAYMENTSRESPONSE']._serialized_start=1149
-  _globals['_LISTHELDPAYMENTSRESPONSE']._serialized_end=1247
-  _globals['_GETHELDPAYMENTREQUEST']._serialized_start=1249
-  _globals['_GETHELDPAYMENTREQUEST']._serialized_end=1292
-  _globals['_GETHELDPAYMENTRESPONSE']._serialized_start=1295
-  _globals['_GETHELDPAYMENTRESPONSE']._serialized_end=1529
-  _globals['_DECIDEHELDPAYMENTREQUEST']._serialized_start=1531
-  _globals['_DECIDEHELDPAYMENTREQUEST']._serialized_end=1655
-  _globals['_DECIDEHELDPAYMENTRESPONSE']._serialized_start=1658
-  _globals['_DECIDEHELDPAYMENTRESPONSE']._serialized_end=1831
-  _globals['_REVERSAL']._serialized_start=1834
-  _globals['_REVERSAL']._serialized_end=2078
-  _globals['_LISTREVERSALSREQUEST']._serialized_start=2080
-  _globals['_LISTREVERSALSREQUEST']._serialized_end=2121
-  _globals['_LISTREVERSALSRESPONSE']._serialized_start=2123
-  _globals['_LISTREVERSALSRESPONSE']._serialized_end=2216
-  _globals['_PROPOSEREVERSALREQUEST']._serialized_start=2219
-  _globals['_PROPOSEREVERSALREQUEST']._serialized_end=2349
-  _globals['_PROPOSEREVERSALRESPONSE']._serialized_start=2351
-  _globals['_PROPOSEREVERSALRESPONSE']._serialized_end=2422
-  _globals['_DECIDEREVERSALREQUEST']._serialized_start=2424
-  _globals['_DECIDEREVERSALREQUEST']._serialized_end=2529
-  _globals['_DECIDEREVERSALRESPONSE']._serialized_start=2532
-  _globals['_DECIDEREVERSALRESPONSE']._serialized_end=2702
-  _globals['_REVIEWSERVICE']._serialized_start=2933
-  _globals['_REVIEWSERVICE']._serialized_end=3569
+  _globals['_LABEL']._serialized_start=1104
+  _globals['_LABEL']._serialized_end=1311
+  _globals['_LISTLABELSREQUEST']._serialized_start=1313
+  _globals['_LISTLABELSREQUEST']._serialized_end=1389
+  _globals['_LISTLABELSRESPONSE']._serialized_start=1391
+  _globals['_LISTLABELSRESPONSE']._serialized_end=1477
+  _globals['_LISTHELDPAYMENTSREQUEST']._serialized_start=1479
+  _globals['_LISTHELDPAYMENTSREQUEST']._serialized_end=1523
+  _globals['_LISTHELDPAYMENTSRESPONSE']._serialized_start=1525
+  _globals['_LISTHELDPAYMENTSRESPONSE']._serialized_end=1623
+  _globals['_GETHELDPAYMENTREQUEST']._serialized_start=1625
+  _globals['_GETHELDPAYMENTREQUEST']._serialized_end=1668
+  _globals['_GETHELDPAYMENTRESPONSE']._serialized_start=1671
+  _globals['_GETHELDPAYMENTRESPONSE']._serialized_end=1905
+  _globals['_DECIDEHELDPAYMENTREQUEST']._serialized_start=1907
+  _globals['_DECIDEHELDPAYMENTREQUEST']._serialized_end=2031
+  _globals['_DECIDEHELDPAYMENTRESPONSE']._serialized_start=2034
+  _globals['_DECIDEHELDPAYMENTRESPONSE']._serialized_end=2207
+  _globals['_REVERSAL']._serialized_start=2210
+  _globals['_REVERSAL']._serialized_end=2454
+  _globals['_LISTREVERSALSREQUEST']._serialized_start=2456
+  _globals['_LISTREVERSALSREQUEST']._serialized_end=2497
+  _globals['_LISTREVERSALSRESPONSE']._serialized_start=2499
+  _globals['_LISTREVERSALSRESPONSE']._serialized_end=2592
+  _globals['_PROPOSEREVERSALREQUEST']._serialized_start=2595
+  _globals['_PROPOSEREVERSALREQUEST']._serialized_end=2725
+  _globals['_PROPOSEREVERSALRESPONSE']._serialized_start=2727
+  _globals['_PROPOSEREVERSALRESPONSE']._serialized_end=2798
+  _globals['_DECIDEREVERSALREQUEST']._serialized_start=2800
+  _globals['_DECIDEREVERSALREQUEST']._serialized_end=2905
+  _globals['_DECIDEREVERSALRESPONSE']._serialized_start=2908
+  _globals['_DECIDEREVERSALRESPONSE']._serialized_end=3078
+  _globals['_REVIEWSERVICE']._serialized_start=3309
+  _globals['_REVIEWSERVICE']._serialized_end=4034
 # @@protoc_insertion_point(module_scope)

@@ -288,6 +288,105 @@ class HistoryItem(_message.Message):
 Global___HistoryItem: _TypeAlias = HistoryItem  # noqa: Y015
 
 @_typing.final
+class Label(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    IS_FRAUD_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    LABEL_TIME_NS_FIELD_NUMBER: _builtins.int
+    PAYMENT_TIME_NS_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    SCORE_PPM_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.bytes
+    is_fraud: _builtins.bool
+    source: _builtins.str
+    """verdict, customer_report, confirmed or reversal"""
+    author: _builtins.str
+    label_time_ns: _builtins.int
+    payment_time_ns: _builtins.int
+    amount_minor: _builtins.int
+    decision: _builtins.int
+    """FraudDecision"""
+    score_ppm: _builtins.int
+    model_version: _builtins.str
+    """empty = it was not scored"""
+    def __init__(
+        self,
+        *,
+        payment_id: _builtins.bytes = ...,
+        is_fraud: _builtins.bool = ...,
+        source: _builtins.str = ...,
+        author: _builtins.str = ...,
+        label_time_ns: _builtins.int = ...,
+        payment_time_ns: _builtins.int = ...,
+        amount_minor: _builtins.int = ...,
+        decision: _builtins.int = ...,
+        score_ppm: _builtins.int = ...,
+        model_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "author", b"author", "decision", b"decision", "is_fraud", b"is_fraud", "label_time_ns", b"label_time_ns", "model_version", b"model_version", "payment_id", b"payment_id", "payment_time_ns", b"payment_time_ns", "score_ppm", b"score_ppm", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Label: _TypeAlias = Label  # noqa: Y015
+
+@_typing.final
+class ListLabelsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UNTIL_NS_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """documents looked at; 0 = 50, at most 500"""
+    page_token: _builtins.str
+    until_ns: _builtins.int
+    """labels given later are left out: they may still be taken back; 0 = all"""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        until_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "until_ns", b"until_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLabelsRequest: _TypeAlias = ListLabelsRequest  # noqa: Y015
+
+@_typing.final
+class ListLabelsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABELS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Label]: ...
+    def __init__(
+        self,
+        *,
+        labels: _abc.Iterable[Global___Label] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLabelsResponse: _TypeAlias = ListLabelsResponse  # noqa: Y015
+
+@_typing.final
 class ListHeldPaymentsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

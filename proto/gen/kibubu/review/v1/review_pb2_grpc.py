@@ -51,6 +51,11 @@ class ReviewServiceStub:
                 request_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.DecideHeldPaymentRequest.SerializeToString,
                 response_deserializer=kibubu_dot_review_dot_v1_dot_review__pb2.DecideHeldPaymentResponse.FromString,
                 _registered_method=True)
+        self.ListLabels = channel.unary_unary(
+                '/kibubu.review.v1.ReviewService/ListLabels',
+                request_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.ListLabelsRequest.SerializeToString,
+                response_deserializer=kibubu_dot_review_dot_v1_dot_review__pb2.ListLabelsResponse.FromString,
+                _registered_method=True)
         self.ListReversals = channel.unary_unary(
                 '/kibubu.review.v1.ReviewService/ListReversals',
                 request_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.ListReversalsRequest.SerializeToString,
@@ -94,6 +99,13 @@ class ReviewServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLabels(self, request, context):
+        """What payments turned out to be: verdicts, and documents of the kind "fraud_label", which stand above them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListReversals(self, request, context):
         """Reversals that have the receiver's money reserved, asked for by payers or proposed by operators, oldest first.
         """
@@ -131,6 +143,11 @@ def add_ReviewServiceServicer_to_server(servicer, server):
                     servicer.DecideHeldPayment,
                     request_deserializer=kibubu_dot_review_dot_v1_dot_review__pb2.DecideHeldPaymentRequest.FromString,
                     response_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.DecideHeldPaymentResponse.SerializeToString,
+            ),
+            'ListLabels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLabels,
+                    request_deserializer=kibubu_dot_review_dot_v1_dot_review__pb2.ListLabelsRequest.FromString,
+                    response_serializer=kibubu_dot_review_dot_v1_dot_review__pb2.ListLabelsResponse.SerializeToString,
             ),
             'ListReversals': grpc.unary_unary_rpc_method_handler(
                     servicer.ListReversals,
@@ -231,6 +248,33 @@ class ReviewService:
             '/kibubu.review.v1.ReviewService/DecideHeldPayment',
             kibubu_dot_review_dot_v1_dot_review__pb2.DecideHeldPaymentRequest.SerializeToString,
             kibubu_dot_review_dot_v1_dot_review__pb2.DecideHeldPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLabels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kibubu.review.v1.ReviewService/ListLabels',
+            kibubu_dot_review_dot_v1_dot_review__pb2.ListLabelsRequest.SerializeToString,
+            kibubu_dot_review_dot_v1_dot_review__pb2.ListLabelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

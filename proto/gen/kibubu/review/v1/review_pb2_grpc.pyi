@@ -42,6 +42,8 @@ class ReviewServiceStub:
     """Records the analyst's opinion, and carries it out once as many analysts as are needed agree. Once: the same verdict
     again is answered with its first outcome, another one with already decided.
     """
+    ListLabels: _grpc.UnaryUnaryMultiCallable[_review_pb2.ListLabelsRequest, _review_pb2.ListLabelsResponse]
+    """What payments turned out to be: verdicts, and documents of the kind "fraud_label", which stand above them."""
     ListReversals: _grpc.UnaryUnaryMultiCallable[_review_pb2.ListReversalsRequest, _review_pb2.ListReversalsResponse]
     """Reversals that have the receiver's money reserved, asked for by payers or proposed by operators, oldest first."""
     ProposeReversal: _grpc.UnaryUnaryMultiCallable[_review_pb2.ProposeReversalRequest, _review_pb2.ProposeReversalResponse]
@@ -62,6 +64,8 @@ class ReviewServiceAsyncStub(ReviewServiceStub):
     """Records the analyst's opinion, and carries it out once as many analysts as are needed agree. Once: the same verdict
     again is answered with its first outcome, another one with already decided.
     """
+    ListLabels: _aio.UnaryUnaryMultiCallable[_review_pb2.ListLabelsRequest, _review_pb2.ListLabelsResponse]  # type: ignore[assignment]
+    """What payments turned out to be: verdicts, and documents of the kind "fraud_label", which stand above them."""
     ListReversals: _aio.UnaryUnaryMultiCallable[_review_pb2.ListReversalsRequest, _review_pb2.ListReversalsResponse]  # type: ignore[assignment]
     """Reversals that have the receiver's money reserved, asked for by payers or proposed by operators, oldest first."""
     ProposeReversal: _aio.UnaryUnaryMultiCallable[_review_pb2.ProposeReversalRequest, _review_pb2.ProposeReversalResponse]  # type: ignore[assignment]
@@ -97,6 +101,14 @@ class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
         """Records the analyst's opinion, and carries it out once as many analysts as are needed agree. Once: the same verdict
         again is answered with its first outcome, another one with already decided.
         """
+
+    @_abc_1.abstractmethod
+    def ListLabels(
+        self,
+        request: _review_pb2.ListLabelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_review_pb2.ListLabelsResponse, _abc.Awaitable[_review_pb2.ListLabelsResponse]]:
+        """What payments turned out to be: verdicts, and documents of the kind "fraud_label", which stand above them."""
 
     @_abc_1.abstractmethod
     def ListReversals(
