@@ -18,7 +18,7 @@ from cluster.calls import Caller, CallError, operator_caller
 from cluster.certificates import CertificateError
 from cluster.cli_account import account
 from cluster.cli_bench import bench
-from cluster.cli_books import balance, receipt, statement, trial_balance
+from cluster.cli_books import balance, feed, receipt, statement, trial_balance
 from cluster.cli_bulk import bulk
 from cluster.cli_chaos import chaos
 from cluster.cli_config import document, tariff
@@ -240,6 +240,7 @@ main.add_command(tariff)
 main.add_command(bench)
 main.add_command(bulk)
 main.add_command(chaos)
+main.add_command(feed)
 main.add_command(fraud)
 main.add_command(receipt)
 main.add_command(simulate)

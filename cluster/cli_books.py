@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
 import click
+from google.protobuf.json_format import MessageToJson
 from kibubu.payments.v1 import payments_pb2, payments_pb2_grpc
 from rich.console import Console
 from rich.table import Table
@@ -15,10 +17,12 @@ from rich.table import Table
 from cluster import books
 from cluster.accounts import AccountNameError, find_account
 from cluster.calls import CallError, operator_caller
+from cluster.clients import operator_client
 from cluster.layout import Layout, LayoutError, layout_from_environment
 from cluster.money import format_minor
 from cluster.statement_files import PDF_LINES_MAX, Heading, TooLongError, write_csv, write_pdf
 from cluster.vocabulary import AccountKind
+from kibubu_client import KibubuError
 
 _EXPECTED = (AccountNameError, CallError, LayoutError, TooLongError, OSError)
 _console = Console(width=None if sys.stdout.isatty() else 120)
@@ -190,3 +194,24 @@ def receipt(code: str) -> None:
         f" on {books.local_time(outcome.timestamp_ns):%d/%m/%Y %H:%M:%S}: {outcome.status_name},"
         f" fee {format_minor(outcome.fee_minor)}, position {outcome.position}, id {payment.payment_id.hex()}"
     )
+
+
+@click.command()
+@click.option("--from", "position", type=click.IntRange(min=1), default=1, show_default=True, help="First position.")
+@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--payments/--transfers", "payments", default=True, show_default=True)
+def feed(position: int, *, follow: bool, payments: bool) -> None:
+    """The change feed as JSON, a line for each event: what was committed, in order, once."""
+    try:
+        asyncio.run(_print_feed(_layout(), position, follow=follow, payments=payments))
+    except (KibubuError, *_EXPECTED) as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        return
+
+
+async def _print_feed(layout: Layout, position: int, *, follow: bool, payments: bool) -> None:
+    async with operator_client(layout) as client:
+        wanted = {"payments": payments, "transfers": not payments, "only_stored": not follow}
+        async for event in client.feed(position, **wanted):
+            click.echo(MessageToJson(event, indent=None, preserving_proto_field_name=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cluster.calls import Caller
 from cluster.cli import main
 from cluster.layout import Layout
 from cluster.vocabulary import AccountKind
-from tests.cluster.phone import Customer, pay
+from tests.cluster.phone import Customer, pay, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -100,6 +101,16 @@ def test_a_receipt_leads_to_its_payment(cluster: Layout, operator: Caller, custo
     other = outcome.receipt[:-1] + ("A" if outcome.receipt[-1] != "A" else "B")
     assert f"no payment has the receipt {other}" in kibubu(cluster, "receipt", other, fails=True)
     assert "ten letters and digits" in kibubu(cluster, "receipt", "ABC", fails=True)
+
+
+def test_the_feed_as_lines_of_json(cluster: Layout, operator: Caller, customer: Customer) -> None:
+    outcome = pay(operator, customer(name="Baraka"), customer(name="Zawadi"), 50_000)
+    wait_for(lambda: outcome.receipt in kibubu(cluster, "feed", "--from", outcome.position))
+    lines = [json.loads(line) for line in kibubu(cluster, "feed", "--from", outcome.position).splitlines()]
+    told = lines[0]["payment"]
+    assert (told["payer_name"], told["outcome"]["receipt"]) == ("Baraka", outcome.receipt)
+    transfers = kibubu(cluster, "feed", "--from", outcome.position, "--transfers").splitlines()
+    assert [json.loads(line)["offset"] for line in transfers[:3]] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,19 @@ def test_it_speaks_every_gateway(gateway: str, phone: Phone, operator: Caller, c
     assert balance_minor(operator, payee) == 1_002_000
 
 
+def test_the_texts_that_arrive(phone: Phone, browser: Chrome, customer: Customer) -> None:
+    payer, payee = customer(name="Wambui"), customer(name="Njeri")
+    phone.use(payer, "africastalking")
+    assert browser.find_element(By.ID, "texts").text == ""
+    receipt = phone.journey("1", payee, "500", DEMO_PIN).rpartition(" ")[2]
+    texts = lambda: browser.execute_script("return document.getElementById('texts').textContent")  # noqa: E731
+    phone.wait(lambda: f"{receipt} Confirmed. Ksh500.00 sent to Njeri" in texts())
+    phone.click("#left")
+    phone.use(payee, "africastalking")
+    phone.wait(lambda: f"{receipt} Confirmed. You have received Ksh500.00 from Wambui" in texts())
+    assert f"Ksh500.00 sent to Njeri 0{payee[3:]}" not in texts()
+
+
 def test_what_it_shows_of_the_session(phone: Phone, browser: Chrome, customer: Customer, state_folder: Path) -> None:
     phone.use(customer(), "africastalking")
     phone.journey("5", DEMO_PIN)

@@ -6,12 +6,13 @@ import argparse
 import asyncio
 import logging
 import signal
+import sqlite3
 import sys
 from pathlib import Path
 
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, start_http_server
 
-from kibubu_client import Client
+from kibubu_client import Client, InvalidRequestError
 from ussd_edge.catalogues import load_words
 from ussd_edge.config import ConfigError
 from ussd_edge.sms.book import Book, BookError
@@ -51,11 +52,15 @@ def main() -> int:
     except (ConfigError, BookError, OSError) as error:
         print(f"kibubu sms: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    code = 0
     try:
         asyncio.run(serve(config, book, Metrics(registry)))
+    except* (InvalidRequestError, sqlite3.Error, OSError) as errors:
+        print(f"kibubu sms: {errors.exceptions[0]}", file=sys.stderr)  # noqa: T201
+        code = 2
     finally:
         book.close()
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -85,3 +88,13 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret").chmod(0o644)
     with pytest.raises(ConfigError, match="closed to other users"):
         load_config(path)
+
+
+def test_the_process_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD + 'kind = "pigeon"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "ussd_edge.sms", "--config", str(path)], capture_output=True, text=True, check=False,
+        timeout=60, env={**os.environ, "PYTHONPATH": os.pathsep.join([".", "proto/gen"])},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "kibubu sms: gateway.kind: must be one of file, africastalking, smpp, is 'pigeon'\n"
