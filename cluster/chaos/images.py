@@ -111,9 +111,9 @@ class Disk:
 
     def _sync_folder(self, folder: str) -> None:
         for step in self.open_names:
-            if _folder_of(step) == folder:
+            if folder in _folders_of(step):
                 _change_name(self.durable_names, step)
-        self.open_names = [step for step in self.open_names if _folder_of(step) != folder]
+        self.open_names = [step for step in self.open_names if folder not in _folders_of(step)]
 
     def _settle_repeated(self, step: Step) -> None:
         """Of many writes to one place that nobody syncs the older ones have reached the disk by themselves."""
@@ -127,15 +127,18 @@ def _is_same_place(one: Step, other: Step) -> bool:
     return (one.path, one.offset, len(one.data)) == (other.path, other.offset, len(other.data))
 
 
-def _folder_of(step: Step) -> str:
-    name = step.data.decode() if step.kind is Kind.RENAME else step.path
-    return name.rpartition("/")[0]
+def _folders_of(step: Step) -> set[str]:
+    """A rename from one folder to another is one change, durable with either."""
+    names = (step.path, step.data.decode()) if step.kind is Kind.RENAME else (step.path,)
+    return {name.rpartition("/")[0] for name in names}
 
 
 def _change_name(names: dict[str, int], step: Step) -> None:
-    file = names.pop(step.path, None)
-    if step.kind is Kind.RENAME and file is not None:
-        names[step.data.decode()] = file
+    """Of a file, or of a folder with all that is in it."""
+    inside = [name for name in names if name == step.path or name.startswith(f"{step.path}/")]
+    moved = {name: names.pop(name) for name in inside}
+    if step.kind is Kind.RENAME:
+        names |= {step.data.decode() + name.removeprefix(step.path): file for name, file in moved.items()}
 
 
 def _put(data: bytearray, step: Step) -> None:

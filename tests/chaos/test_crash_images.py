@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.chaos.images import Disk, Kind, Step, images, read_trace
+from tests.chaos import install_images
 from tests.chaos.crash_images import judge, record
 
 pytestmark = [
@@ -95,6 +96,19 @@ def test_names_are_durable_with_their_folder() -> None:
     assert disk.image([]) == {"d/b": b"A"}
 
 
+def test_a_folder_is_renamed_with_what_is_in_it() -> None:
+    disk = Disk()
+    for step in (
+        Step(Kind.WRITE, "d/old/x", 0, b"X"), Step(Kind.SYNC, "d/old/x", 0, b""),
+        Step(Kind.RENAME, "d/old", 0, b"e/new"),
+    ):  # fmt: skip
+        disk.take(step)
+    assert disk.image([], 0) == {"d/old/x": b"X"}
+    assert disk.image([]) == {"e/new/x": b"X"}
+    disk.take(Step(Kind.SYNC, "d", 0, b""))  # the folder that it left
+    assert disk.image([], 0) == {"e/new/x": b"X"}
+
+
 def test_torn_writes_keep_whole_sectors() -> None:
     step = Step(Kind.WRITE, "f", 0, random.Random(1).randbytes(8 * 512))
     for image in images([step], 1):
@@ -108,3 +122,24 @@ def test_a_trace_that_is_not_whole_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "trace").write_bytes(b"x" * 64)
     with pytest.raises(ValueError, match="no record at byte 0"):
         read_trace(tmp_path / "trace")
+
+
+# --- a snapshot is received and installed -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def installing(tmp_path_factory: pytest.TempPathFactory) -> list[Step]:
+    return install_images.record(tmp_path_factory.mktemp("installing"))
+
+
+def test_no_state_after_a_crash_of_an_installation_is_bad(installing: list[Step], tmp_path: Path) -> None:
+    tally = install_images.judge(installing, tmp_path / "image", every=4)
+    assert tally.opened > 50
+    assert tally.bad == []
+
+
+@pytest.mark.parametrize("unsynced", ["n2/snapshots", "n2/snapshots/incoming/data.mdb"])
+def test_an_installation_that_is_not_synced_is_found(installing: list[Step], tmp_path: Path, unsynced: str) -> None:
+    lying = [step for step in installing if step.kind is not Kind.SYNC or step.path != unsynced]
+    assert len(lying) < len(installing)
+    assert install_images.judge(lying, tmp_path / "image", every=2, until_bad=True).bad
