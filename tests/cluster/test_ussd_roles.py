@@ -69,7 +69,8 @@ def test_money_for_a_wrong_number_is_reserved_and_comes_back(
     payer, stranger = customer(), customer(name="Mgeni")
     sent = dial(cluster, payer, f"1*{stranger}*500*{DEMO_PIN}", session())
     receipt = receipt_in(sent)
-    assert dial(cluster, stranger, f"9*2*{receipt.lower()}", session()).startswith(f"CON Give KES 500.00 of {receipt} back")
+    offered = dial(cluster, stranger, f"9*2*{receipt.lower()}", session())
+    assert offered.startswith(f"CON Give KES 500.00 of {receipt} back to"), offered
     asked = dial(cluster, payer, f"9*2*{receipt}*{DEMO_PIN}", session())
     assert asked.startswith("END The money is reserved."), asked
     before = balance_minor(operator, payer)
