@@ -29,7 +29,8 @@ from node.storage.segments import SEGMENT_BYTES, Position, Segments
 __all__ = ["RaftLog", "RaftLogCorruptError", "RaftLogError", "RaftLogIdentityError"]
 
 MEMORY_BYTES_MAX = 64 << 20
-_ENTRY_BYTES = 16  # beside its data
+_ENTRY_BYTES = 16  # on disk, beside its data
+_OBJECT_BYTES = 200  # in memory, beside its data: of small entries the larger part
 _ADOPTED_PER_SYNC_BYTES = 16 << 20
 
 
@@ -133,7 +134,7 @@ class RaftLog:
         self.last_index += 1
         self._count_term(self.last_index, term)
         self._memory[self.last_index] = (term, data)
-        self._memory_bytes += len(data)
+        self._memory_bytes += len(data) + _OBJECT_BYTES
         self._unsynced_bytes += len(data) + _ENTRY_BYTES
         self._dirty = True
         return self.last_index
@@ -143,7 +144,7 @@ class RaftLog:
             raise RaftLogError(f"cannot truncate from {first}: entries are {self.base_index + 1} to {self.last_index}")
         for index in range(max(first, self._memory_first), self.last_index + 1):
             data = self._memory.pop(index)[1]
-            self._memory_bytes -= len(data)
+            self._memory_bytes -= len(data) + _OBJECT_BYTES
             if index > self.durable_index:
                 self._unsynced_bytes -= len(data) + _ENTRY_BYTES
         self._memory_first = min(self._memory_first, first)
@@ -303,7 +304,7 @@ class RaftLog:
 
     def _shrink_memory(self, first: int) -> None:
         for index in range(self._memory_first, min(first, self.last_index + 1)):
-            self._memory_bytes -= len(self._memory.pop(index)[1])
+            self._memory_bytes -= len(self._memory.pop(index)[1]) + _OBJECT_BYTES
         self._memory_first = first
 
     def _load(self) -> None:

@@ -240,7 +240,7 @@ def test_many_entries_need_little_memory(tmp_path: Path) -> None:
             log.append(1, b"%04d" % number)
         log.sync()
     assert len(log._index) == 20
-    assert len(log._memory) < 5_001
+    assert len(log._memory) < 6  # entries count with their objects
     assert log.read(50_003, 1, 1) == [(1, b"0002")]
     assert log.bytes_total == sum(path.stat().st_size for path in tmp_path.glob("*.log")) // BLOCK * BLOCK
     log.close()
