@@ -19,12 +19,13 @@ from node.ledger import kernel
 from node.ledger.state import LedgerState
 from node.service.admission import Admission
 from node.service.reads import ReadBarrier
-from node.storage.groups import State
+from node.storage.groups import Place, State
 from node.storage.ledger_db import LedgerDb
 from node.storage.ledger_store import LedgerStore
 from node.storage.member import Member
 from node.storage.raft_log import RaftLog
 from node.storage.scrub import Scrubber
+from node.storage.segments import Segments
 from tests.consensus.canaries import (
     AppliesFromTheStart,
     CompactsBeyondDurable,
@@ -39,6 +40,7 @@ from tests.consensus.canaries import (
     VotesAfterDiskLoss,
 )
 from tests.simulation.disk import DiskFailedError, SimDisk
+from tests.simulation.files import HostFile, HostFolder
 
 Patch = Callable[[ExitStack], None]
 
@@ -136,6 +138,19 @@ def _go_on_after_failed_sync(log: RaftLog) -> None:
         log._failed = False
 
 
+def _no_sync(file: Any) -> None:
+    pass
+
+
+_append = Segments.append
+
+
+def _note_before_sync(files: Segments, *content: Any) -> Place:
+    """What is noted as synced is on its way at best: after a crash a torn write looks like damage."""
+    files._note.take(files.number + 1)
+    return _append(files, *content)
+
+
 _disk_init = SimDisk.__init__
 
 
@@ -225,6 +240,9 @@ PATCHES: dict[str, Patch] = {
     "acknowledgement_to_last_index": _patched(following, "append_entries", _acknowledge_to_last_index),
     "vote_not_durable": _patched(RaftLog, "_state", _forget_vote),
     "goes_on_after_failed_sync": _patched(RaftLog, "sync", _go_on_after_failed_sync),
+    "journal_data_not_synced": _patched(HostFile, "sync", _no_sync),
+    "journal_names_not_synced": _patched(HostFolder, "sync", _no_sync),
+    "journal_notes_before_sync": _patched(Segments, "append", _note_before_sync),
     "journal_never_synced": _patched(SimDisk, "__init__", _lying_disk),
     "leader_counts_unsynced": _patched(SimDisk, "__init__", _disk_that_lies_to_the_leader),
     "unknown_is_refused": _patched(Admission, "_error", _unknown_is_refused),

@@ -139,7 +139,7 @@ class SimDisk:
             self.fail_syncs -= 1
             self._faults["sync_failed"] += 1
             if self.rng.random() < 0.5:
-                take_back(self._lost(undo) if in_pieces else undo)
+                self.lose_some(undo) if in_pieces else take_back(undo)
             host.sync_failed(name)
             raise DiskFailedError(f"sync of {name} failed")
         try:
@@ -150,19 +150,19 @@ class SimDisk:
         try:
             host.syncing(name, "torn")
         except BaseException:
-            take_back(self._lost(undo) if in_pieces else undo)
+            self.lose_some(undo) if in_pieces else take_back(undo)
             raise
         if self.unsynced_max and name == "raft":
             self._remember(name, undo, host)
         host.syncing(name, "after")
 
-    def _lost(self, undo: Undo) -> Undo:
-        """Which sectors of a write are not on the disk: any, often none or all but a few."""
+    def lose_some(self, undo: Undo) -> None:
+        """Any sectors of a write are not on the disk, often none or all but a few."""
         share = self.rng.choice((0.0, 0.1, 0.5, 0.9))
         lost = [one for one in undo if self.rng.random() < share]
         if lost and len(lost) < len(undo):
             self._faults["write_torn"] += 1
-        return lost
+        take_back(lost)
 
     def _remember(self, name: str, undo: Undo, host: Any) -> None:
         """An honest sync makes durable what lies before it, too."""

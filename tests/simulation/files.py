@@ -81,6 +81,7 @@ class SimFolder:
         self.disk, self.name, self.inner = disk, name, inner
         self.names_unsynced: list[Callable[[], None]] = []  # each takes one change back
         self.notes_unsynced: list[tuple[File, int, bytes]] = []
+        self.writes_unsynced: dict[str, Undo] = {}  # of segments
 
     def opened_by(self, host: Any) -> HostFolder:
         return HostFolder(self, host)
@@ -88,6 +89,8 @@ class SimFolder:
     def lose_power(self) -> None:
         """Of what was not synced the disk has the older part: writes to one place, and names, reach it in order."""
         rng = self.disk.rng
+        for undo in self.writes_unsynced.values():
+            self.disk.lose_some(undo)
         lost_from = rng.randrange(len(self.names_unsynced) + 1)
         while len(self.names_unsynced) > lost_from:
             self.names_unsynced.pop()()
@@ -95,8 +98,8 @@ class SimFolder:
         while len(self.notes_unsynced) > lost_from:
             file, offset, old = self.notes_unsynced.pop()
             file.write([old], offset)
-        self.names_unsynced.clear()
-        self.notes_unsynced.clear()
+        for unsynced in (self.names_unsynced, self.notes_unsynced, self.writes_unsynced):
+            unsynced.clear()
 
 
 class HostFolder:
@@ -116,6 +119,8 @@ class HostFolder:
 
     def rename(self, name: str, new_name: str) -> None:
         self._inner.rename(name, new_name)
+        if name in self._folder.writes_unsynced:
+            self._folder.writes_unsynced[new_name] = self._folder.writes_unsynced.pop(name)
         self._folder.names_unsynced.append(lambda: self._inner.rename(new_name, name))
 
     def remove(self, name: str) -> None:
@@ -140,9 +145,8 @@ class HostFile:
     """Implements node.storage.folder.File. Segments are synced after each write; a note is never synced."""
 
     def __init__(self, folder: SimFolder, name: str, inner: File, host: Any) -> None:
-        self._folder, self._inner, self._host = folder, inner, host
+        self._folder, self._name, self._inner, self._host = folder, name, inner, host
         self._is_segment = name.endswith(".log") or name.startswith(("spare-", "making-"))
-        self._undo: Undo = []
         self.read, self.forget, self.close = inner.read, inner.forget, inner.close
 
     @property
@@ -153,7 +157,8 @@ class HostFile:
         data = b"".join(parts)
         old = self._inner.read(len(data), offset)
         if self._is_segment:
-            self._undo += [(self, offset + at, old[at : at + SECTOR]) for at in range(0, len(old), SECTOR)]
+            pieces = [(self, offset + at, old[at : at + SECTOR]) for at in range(0, len(old), SECTOR)]
+            self._folder.writes_unsynced.setdefault(self._name, []).extend(pieces)
         else:
             notes = self._folder.notes_unsynced
             notes.append((self._inner, offset, old))
@@ -161,8 +166,8 @@ class HostFile:
         self._inner.write([data], offset)
 
     def sync(self) -> None:
-        undo, self._undo = self._undo, []
         if self._is_segment:
+            undo = self._folder.writes_unsynced.pop(self._name, [])
             self._folder.disk.commit(self._folder.name, undo, self._host, in_pieces=True)
         else:
             self._folder.notes_unsynced.clear()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from node.storage.damage import DAMAGE
 from node.storage.member import Seen
-from tests.simulation.ageing import Flip
+from tests.simulation.ageing import FileFlip, Flip
 from tests.simulation.calls import Exchange
 from tests.simulation.clock import NodeClock, Timer
 from tests.simulation.disk import DiskFailedError
@@ -31,7 +31,7 @@ class Machine:
         self.was_wiped = False  # a journal that is made from now on is of a node that has forgotten everything
         # Why it may not remember what it promised: of one machine at a time, and until it has joined anew.
         self.may_have_forgotten: set[str] = set()
-        self.flip: Flip | None = None
+        self.flip: Flip | FileFlip | None = None
         self._restart: Timer | None = None
         self._backlog: list[Exchange] = []
         self._rng = world.rng("machine", node_id)
