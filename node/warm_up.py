@@ -17,11 +17,15 @@ import numpy as np
 from kibubu.raft.v1 import raft_pb2
 
 from node.consensus.contract import LogEntry
+from node.ledger import tiers
 from node.ledger.columns import AccountKind
 from node.ledger.entry import encode_entry
 from node.ledger.overlay import FIELDS, extract_in_order
 from node.ledger.records import PAYMENT, TRANSFER, Records, TransferFlag
 from node.ledger.scoring import payments_of, words_of, write_decisions
+from node.ledger.statuses import TransferCode
+from node.payments.limits import limit_broken
+from node.service.account_usage import usage_of
 from node.storage.ledger_store import LedgerStore, StoreConfig
 
 _LEDGER = 404
@@ -38,6 +42,7 @@ def warm_up() -> None:
         store.checkpoint(wait=True)
         store.apply([LogEntry(store.applied_position + 1, 1, entries[1])])  # a retry: looked for in the index of ids
         _extract(store)
+        _limit(store)
         store.state_hash()
         store.close()
 
@@ -81,6 +86,22 @@ def _ends(own_id: int, pending_id: int) -> bytes:
     record: Records = np.zeros(1, dtype=TRANSFER)
     record["id_lo"], record["pending_id_lo"], record["flags"] = own_id, pending_id, int(TransferFlag.POST)
     return encode_entry(_START_NS, transfers=record.tobytes())
+
+
+def _limit(store: LedgerStore) -> None:
+    """What the desk asks before a payment, and an operator of an account, where there are tiers."""
+    tier = b'[[tier]]\nnumber = 1\nname = "n"\ncurrency = "KES"\nutc_offset_minutes = 0\n'
+    commands = [
+        raft_pb2.Command(
+            request_id=(3).to_bytes(16, "big"),
+            put_document=raft_pb2.PutDocument(kind=tiers.KIND, key=tiers.KEY, body=tier, author="n"),
+        ),
+        raft_pb2.Command(request_id=(4).to_bytes(16, "big"), set_tier=raft_pb2.SetTier(account_number=1, tier=1)),
+    ]
+    data = encode_entry(_START_NS, commands=raft_pb2.Commands(commands=commands).SerializeToString())
+    store.apply([LogEntry(store.applied_position + 1, 1, data)])
+    limit_broken(store.columns, store.tiers, 1, 2, 1, TransferCode.PRINCIPAL, _START_NS)
+    usage_of(store.columns[1].copy(), store.tiers, _START_NS)
 
 
 def _extract(store: LedgerStore) -> None:

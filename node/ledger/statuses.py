@@ -227,7 +227,7 @@ class TransferCode(IntEnum):
     CONVERTED = 16  # the other currency's side of a remittance
 
 
-COUNTED_CODES = frozenset({TransferCode.PRINCIPAL, TransferCode.AIRTIME, TransferCode.VOUCHER})
+COUNTED_CODES = frozenset({TransferCode.PRINCIPAL, TransferCode.AIRTIME, TransferCode.VOUCHER, TransferCode.CONVERTED})
 """What a person moves: it counts against the payer's limits and the payee's largest balance (usage.py). Fees, duties,
 commissions and what comes back do not. Codes below 62 only."""
 

@@ -23,7 +23,7 @@ KNOWN_FLAGS = TransferFlag.LINKED | TransferFlag.PENDING | TransferFlag.POST | T
 HOLDS = (FraudDecision.HOLD, FraudDecision.HOLD_UNSCORED)
 CLIENT_WROTE_SCORING = 15  # what a leader puts where a client's own word was not zero
 ENDS = TransferFlag.POST | TransferFlag.VOID
-COUNTED = (TransferCode.PRINCIPAL, TransferCode.AIRTIME, TransferCode.VOUCHER)
+COUNTED = (TransferCode.PRINCIPAL, TransferCode.AIRTIME, TransferCode.VOUCHER, TransferCode.CONVERTED)
 NOT_OF_A_PERSON = (TransferCode.FEE, TransferCode.EXCISE_DUTY, TransferCode.COMMISSION)
 
 

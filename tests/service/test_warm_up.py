@@ -7,11 +7,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from kibubu.raft.v1 import raft_pb2
 
 from node.ledger.entry import encode_entry
 from node.ledger.overlay import FIELDS, extract_in_order
 from node.ledger.records import TRANSFER, TransferFlag
 from node.ledger.scoring import payments_of, words_of, write_decisions
+from node.ledger.statuses import PaymentStatus, TransferCode
+from node.payments.limits import limit_broken
+from node.service.account_usage import usage_of
 from tests.service.one_node import START_NS, OneNode
 
 # In a process of its own: in this one other tests have loaded the kernels already.
@@ -19,14 +23,14 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from numba.core.registry import CPUDispatcher
-from node.ledger import features, kernel, overlay, scoring, tables
+from node.ledger import features, kernel, overlay, scoring, tables, usage
 from node.payments import pin_tries
 from node.storage import id_kernels
 from node.warm_up import warm_up
 from tests.service.test_warm_up import work
 
 def loaded():
-    modules = (features, kernel, overlay, scoring, tables, pin_tries, id_kernels)
+    modules = (features, kernel, overlay, scoring, tables, usage, pin_tries, id_kernels)
     kernels = (value for module in modules for value in vars(module).values())
     return {value.py_func.__qualname__: len(value.signatures) for value in kernels if isinstance(value, CPUDispatcher)}
 
@@ -54,6 +58,14 @@ def work(folder: Path) -> None:
     payments, scored = payments_of(node.store.columns, words_of(bytes(packed)), np.array([1_001], dtype=np.int64))
     decisions, scores_ppm = np.ones(scored, dtype=np.uint8), np.zeros(scored, dtype=np.int64)
     write_decisions(words_of(packed), payments, decisions, scores_ppm, decisions, 1)
+    tier = b'[[tier]]\nnumber = 1\nname = "n"\ncurrency = "KES"\nutc_offset_minutes = 180\nday = 5\n'
+    node.command(put_document=raft_pb2.PutDocument(kind="tiers", key="tiers", body=tier, author="n"))
+    node.command(set_tier=raft_pb2.SetTier(account_number=people["wanjiku"], tier=1))
+    columns, parties = node.store.columns, (people["wanjiku"], people["otieno"])
+    assert (
+        limit_broken(columns, node.store.tiers, *parties, 501, TransferCode.PRINCIPAL, START_NS) is not PaymentStatus.OK
+    )
+    assert usage_of(columns[people["wanjiku"]].copy(), node.store.tiers, START_NS) is not None
     assert node.store.lookup_transfer(901) is not None
     assert node.store.statement(people["otieno"], 0, 10)
     node.store.checkpoint(wait=True)
@@ -72,4 +84,12 @@ def test_a_warm_node_loads_no_kernel_while_it_serves(tmp_path: Path) -> None:
 
 
 def test_a_cold_one_would(tmp_path: Path) -> None:
-    assert {"apply_batch", "find_ids", "candidates", "_in_order", "write_decisions"} <= loaded_by_work(tmp_path, "cold")
+    assert {
+        "check_limits",
+        "used",
+        "apply_batch",
+        "find_ids",
+        "candidates",
+        "_in_order",
+        "write_decisions",
+    } <= loaded_by_work(tmp_path, "cold")
