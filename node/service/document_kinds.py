@@ -12,6 +12,7 @@ from collections.abc import Callable
 from node.ledger import tiers
 from node.ledger.documents import tiers_in
 from node.ledger.tiers import Tiers
+from node.payments import billers
 from node.payments.rates import check_pair, parse_rate
 from node.payments.tariffs import TariffError, tariff_of
 from node.service import fraud_rules, fraud_thresholds, review_labels
@@ -44,6 +45,7 @@ def _rate(key: str, body: bytes) -> str:
 
 
 KINDS: dict[str, Rule] = {
+    billers.KIND: billers.check_document,
     "rates": _rate,
     "tiers": _tiers,
     "tariff": _tariff,

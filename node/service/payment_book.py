@@ -80,7 +80,7 @@ class PaymentBook:
         self._store = store
         self._tariffs = tariffs
         self.parties = PaymentParties(store, tariffs)
-        self._rules = PaymentRules(tariffs, pin_key, self.parties.can_pay_agents, lambda: store.tiers)
+        self._rules = PaymentRules(tariffs, pin_key, self.parties, lambda: store.tiers)
         self._time_ns = time_ns
         # What a provider is still to be asked about cannot wait for an analyst as well.
         self._kinds = KINDS | {int(PaymentKind.BUY_AIRTIME): AIRTIME_BY_PROVIDER} if airtime_waits else KINDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from node.ledger.columns import Column
+from node.payments import billers
 from node.payments.kinds import KindTerms
 from node.payments.msisdn import MsisdnError, normalise
 from node.payments.tariffs import Tariffs
@@ -20,6 +21,8 @@ class PaymentParties:
         self._operators: dict[int, tuple[int, int]] = {}  # ledger -> accounts of fees and of excise duty
         self._names: dict[int, str] = {}  # for as long as no profile has changed
         self._names_version = -1
+        self._bearers: dict[int, str] = {}  # of the charge, by payee, for as long as no document has changed
+        self._bearers_version = -1
         self._handles: dict[tuple[int, str, str], int] = {}  # a handle never leaves its account, so this stays true
 
     def account(self, ledger: int, key: str, value: str) -> int:
@@ -57,6 +60,26 @@ class PaymentParties:
         if fees and excise:
             self._operators[ledger] = fees, excise
         return fees, excise
+
+    def bearer(self, account: int) -> str:
+        """Whom a biller or shop has chosen to bear the charge; "" = none."""
+        if self._bearers_version != self._store.documents_version or len(self._bearers) >= NAMES_REMEMBERED_MAX:
+            self._bearers_version = self._store.documents_version
+            self._bearers.clear()
+        found = self._bearers.get(account)
+        if found is None:
+            found = self._bearers[account] = self._find_bearer(account)
+        return found
+
+    def _find_bearer(self, account: int) -> str:
+        profile = self._store.profile(account) if account else None
+        currency = self._tariffs.currency_of(int(self._store.columns[account, Column.LEDGER]))
+        for handle, number in profile.handles if profile is not None else ():
+            if handle in billers.HANDLES:
+                document = self._store.document(billers.KIND, billers.key_of(currency, handle, number))
+                if document is not None:
+                    return billers.parse_biller(document.body)
+        return ""
 
     def can_pay_agents(self, ledger: int) -> bool:
         return self.system(ledger, "commissions") > 0

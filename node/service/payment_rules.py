@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from node.ledger.columns import AccountFlag, Column
-from node.ledger.statuses import PaymentStatus, PinVerdict
+from node.ledger.statuses import PaymentKind, PaymentStatus, PinVerdict
 from node.ledger.tiers import Tiers
 from node.payments import pin as pin_rules
 from node.payments.kinds import Signer
@@ -16,6 +16,7 @@ from node.payments.limits import limit_broken
 from node.payments.pin_tries import PIN_TRIES_MAX
 from node.payments.tariffs import Tariff, Tariffs
 from node.service.payment_drafts import Draft
+from node.service.payment_parties import PaymentParties
 
 # Plain numbers: an operator of an enum's flags costs more than the rule that it is for.
 _NO_OVERDRAW = int(AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS)
@@ -25,19 +26,18 @@ _FLAGS, _TRIES, _OVERDRAFT = int(Column.FLAGS), int(Column.PIN_TRIES), int(Colum
 _DEBITS, _CREDITS, _RESERVED = int(Column.DEBITS_POSTED), int(Column.CREDITS_POSTED), int(Column.DEBITS_PENDING)
 _NEEDED = int(Column.FEATURES)  # the columns before the fraud features
 _UNLIMITED_MINOR = 1 << 63
+_BEARER_IS_CHOSEN = frozenset({PaymentKind.PAY_BILL, PaymentKind.PAY_TILL})
 _OK, _NOBODY, _INSUFFICIENT_FUNDS = PaymentStatus.OK, Signer.NOBODY, PaymentStatus.INSUFFICIENT_FUNDS
 
 
 class PaymentRules:
-    """`can_pay_agents`: whether the operator has an account for commissions in a ledger. `tiers`: those in force."""
+    """`tiers`: those in force."""
 
-    def __init__(
-        self, tariffs: Tariffs, pin_key: bytes, can_pay_agents: Callable[[int], bool], tiers: Callable[[], Tiers]
-    ) -> None:
+    def __init__(self, tariffs: Tariffs, pin_key: bytes, parties: PaymentParties, tiers: Callable[[], Tiers]) -> None:
         self._tiers = tiers
         self._tariffs = tariffs
         self._pin_key = pin_key
-        self._can_pay_agents = can_pay_agents
+        self._parties = parties
 
     def check_all(self, columns: Any, asks: Sequence[tuple[Draft, str]], now_ns: int) -> None:
         """Set each draft's fee, its refusal where a rule is broken, and the verdict on the PIN where it was compared.
@@ -86,7 +86,8 @@ class PaymentRules:
         if tariff is None or kind not in tariff.tables:
             draft.refuse(PaymentStatus.TARIFF_MISSING)
             return
-        fee = tariff.fee(kind, draft.amount_minor)
+        bearer = self._parties.bearer(draft.payee_account) if kind in _BEARER_IS_CHOSEN else ""
+        fee = tariff.fee(kind, draft.amount_minor, bearer)
         draft.tariff_version = tariff.version
         if fee is None:
             draft.refuse(PaymentStatus.AMOUNT_OUTSIDE_TARIFF)
@@ -94,7 +95,7 @@ class PaymentRules:
         draft.fee = fee
         if draft.special is not None and draft.special.fee_minor not in (-1, fee.fee_minor):
             draft.refuse(PaymentStatus.QUOTE_HAS_EXPIRED)
-        if fee.commission_minor and not self._can_pay_agents(draft.ledger):
+        if fee.commission_minor and not self._parties.can_pay_agents(draft.ledger):
             draft.refuse(PaymentStatus.OPERATOR_ACCOUNT_MISSING)
 
     def _check_pin(self, draft: Draft, signer: list[int], pin: str) -> None:

@@ -210,3 +210,26 @@ async def test_the_day_of_a_sim_swap_is_kept(books: Books) -> None:
         found = await client.lookup_accounts(ledger_pb2.LookupAccountsRequest(account_numbers=[wanjiku]))
     assert found.accounts[0].sim_swap_time_ns == START_NS // 10**9 * 10**9
     assert not int(books.node.store.columns[wanjiku, Column.FLAGS]) & AccountFlag.PIN_LOCKED
+
+
+# Who bears the charge
+
+
+async def test_a_biller_chooses_who_bears_the_charge(books: Books) -> None:
+    bill = {"kind": payments_pb2.PAYMENT_KIND_PAY_BILL, "payee": "888880", "reference": "A1"}
+
+    async def paid() -> tuple[int, int]:
+        outcome = await books.pay(next(_numbers) << 70, amount_minor=20_000, **bill)
+        assert outcome.status_name == "ok"
+        return outcome.fee_minor, outcome.payee_fee_minor
+
+    books.now_ns += 1
+    tariff = books.book.quote(payments_pb2.Payment(payer_msisdn=WANJIKU, amount_minor=20_000, currency="KES", **bill))
+    assert (tariff.fee_minor, await paid()) == (500, (500, 0))
+    for bearer, told in (("business", (0, 500)), ("customer", (500, 0))):
+        body = f'bearer = "{bearer}"'.encode()
+        put = raft_pb2.PutDocument(kind="biller", key="KES/paybill/888880", body=body, author="Amina")
+        books.node.command(put_document=put)
+        assert await paid() == told
+    columns, paybill = books.node.store.columns, books.people["paybill"]
+    assert int(columns[paybill, Column.CREDITS_POSTED] - columns[paybill, Column.DEBITS_POSTED]) == 3 * 20_000 - 500

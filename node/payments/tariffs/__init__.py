@@ -83,8 +83,9 @@ class Tariff:
     def version(self) -> int:
         return self.effective.year * 10_000 + self.effective.month * 100 + self.effective.day
 
-    def fee(self, kind: PaymentKind, amount_minor: int) -> Fee | None:
-        """None = the tariff has no band for this kind and amount."""
+    def fee(self, kind: PaymentKind, amount_minor: int, bearer: str = "") -> Fee | None:
+        """None = the tariff has no band for this kind and amount. bearer: customer or business, where the payee has
+        chosen that one to bear the whole charge; else it is divided as the table has it."""
         table = self.tables.get(kind)
         if table is None or amount_minor < table.minimum_minor:
             return None
@@ -94,9 +95,13 @@ class Tariff:
         fee_minor = table.fees_minor[at]
         excise_minor = excise_within(fee_minor, self.excise_percent)
         commissions = self.commissions.get(kind)
-        if not table.payee_fees_minor and commissions is None:
+        if not table.payee_fees_minor and commissions is None and not bearer:
             return Fee(fee_minor, excise_minor)
         payee_fee_minor = table.payee_fees_minor[at] if table.payee_fees_minor else 0
+        if bearer in ("customer", "business"):
+            whole_minor = fee_minor + payee_fee_minor
+            fee_minor, payee_fee_minor = (whole_minor, 0) if bearer == "customer" else (0, whole_minor)
+            excise_minor = excise_within(fee_minor, self.excise_percent)
         if payee_fee_minor >= amount_minor:
             return None
         payee_excise_minor = excise_within(payee_fee_minor, self.excise_percent)
