@@ -64,8 +64,8 @@ class LedgerLanguages:
         language, seconds_max = self._default, LANGUAGE_UNKNOWN_S_MAX
         with contextlib.suppress(KibubuError):
             chosen = await self._client.language(msisdn, self._currency, deadline_s=LANGUAGE_DEADLINE_S)
-            if chosen in LANGUAGES:
-                language, seconds_max = chosen, LANGUAGE_REMEMBERED_S_MAX
+            language = chosen if chosen in LANGUAGES else self._default
+            seconds_max = LANGUAGE_REMEMBERED_S_MAX
         await self._remember(msisdn, language, seconds_max)
         return language
 

@@ -19,8 +19,8 @@ SESSIONS_MAX = 200_000  # in the embedded store; beyond it the oldest is forgott
 SESSION_S_MAX = 300  # networks end a session after 120 to 180 seconds
 RESUME_S_MAX = 600  # a dropped session can be gone on with for so long
 LANGUAGE_S_MAX = 400 * 24 * 3_600  # a choice of language that the ledger could not take
-LANGUAGE_REMEMBERED_S_MAX = 300  # one that it has: another edge may have changed it
-LANGUAGE_UNKNOWN_S_MAX = 30  # the operator's own language, for a customer who has chosen none
+LANGUAGE_REMEMBERED_S_MAX = 300  # what it has, none as well: another edge may have changed it
+LANGUAGE_UNKNOWN_S_MAX = 30  # the operator's own language, where the ledger did not answer
 REPLAY_MS_MAX = 1_000  # no person types the same number again this soon: it is the gateway's retry
 REPLAY_CHARACTERS_MIN = 4
 

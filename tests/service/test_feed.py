@@ -12,13 +12,16 @@ import pytest
 from kibubu.feed.v1 import feed_pb2
 from kibubu.payments.v1 import payments_pb2
 
-from kibubu_client import Client, InvalidRequestError, id_bytes
+from kibubu_client import Client, InvalidRequestError, id_bytes, pack_transfer
 from node.consensus.contract import EngineStatus
 from node.ledger.entry import decode_entry, encode_entry
 from node.ledger.statuses import FraudDecision, PaymentStatus
 from node.payments.plan import HOLD_TIMEOUT_S, pack_verdict
+from node.service.feed_events import FeedReader, Page
 from tests.service.books import Books, open_books
 from tests.service.one_node import PIN, START_NS
+
+pytestmark = pytest.mark.timeout(300)  # the first payment of a machine waits for the compiler
 
 STATES = feed_pb2.PaymentState
 
@@ -223,6 +226,37 @@ async def test_a_reader_goes_on_where_a_node_left_it(books: Books) -> None:
         assert seen[: len(everything)] == everything
         assert [place(event) for event in seen] == sorted({place(event) for event in seen})
         await feed.aclose()
+
+
+async def test_a_slow_reader_is_served_at_its_own_rate(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not taken is not read: the node holds a page, gRPC its window, and no more."""
+    issuance, wanjiku = books.people["issuance"], books.people["wanjiku"]
+    for batch in range(16):
+        packed = b"".join(
+            pack_transfer(1 << 90 | batch << 20 | n, issuance, wanjiku, 1, ledger=404, code=1_001) for n in range(8_000)
+        )
+        books.node.write(encode_entry(START_NS, transfers=packed))
+    pages = 0
+    read = FeedReader.read
+
+    def counted(self: FeedReader, *where: int, **wanted: bool) -> Page:
+        nonlocal pages
+        pages += 1
+        return read(self, *where, **wanted)
+
+    monkeypatch.setattr(FeedReader, "read", counted)
+    async with books.client() as client:
+        feed = client.pages(only_stored=True, payments=False)
+        reading = aiter(feed)
+        first = await anext(reading)
+        before = -1
+        while pages != before:  # until the node has stopped by itself
+            before = pages
+            await asyncio.sleep(0.3)
+        assert pages < 16 * 8 // 2
+        told = len(first.events) + sum([len(page.events) async for page in reading])
+        assert told == len(transfers_of_the_log(books)) > 16 * 8_000
+    assert pages >= 16 * 8
 
 
 async def test_readers_are_counted(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:

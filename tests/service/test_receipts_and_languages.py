@@ -14,6 +14,8 @@ from node.payments.receipts import POSITIONS, receipt_of
 from node.storage.ledger_store import LedgerStore, StoreConfig
 from tests.service.books import Books, open_books
 
+pytestmark = pytest.mark.timeout(300)  # the first payment of a machine waits for the compiler
+
 
 @pytest.fixture
 async def books(tmp_path: Path) -> AsyncIterator[Books]:

@@ -17,6 +17,8 @@ from tests.service.books import Books, open_books
 from tests.service.one_node import START_NS
 from tests.service.test_feed import held
 
+pytestmark = pytest.mark.timeout(300)  # the first payment of a machine waits for the compiler
+
 HOUR_NS = 3_600 * 10**9
 OF_KIND = {AccountKind.CUSTOMER: ("wanjiku", "otieno", "achieng"), AccountKind.FEE_REVENUE: ("fees",)}
 

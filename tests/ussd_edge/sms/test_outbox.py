@@ -20,6 +20,8 @@ from ussd_edge.sms.outbox import Metrics, Outbox, OutboxSettings, pause_s
 from ussd_edge.sms.seam import Sms, SmsFailedError, SmsRefusedError
 from ussd_edge.sms.texts import Style
 
+pytestmark = pytest.mark.timeout(300)  # the first payment of a machine waits for the compiler
+
 WORDS_OF = load_words()
 
 
