@@ -24,6 +24,7 @@ from cluster.cli_chaos import chaos
 from cluster.cli_config import document, tariff
 from cluster.cli_fraud import fraud
 from cluster.cli_load import simulate
+from cluster.cli_pay import pay, reversal
 from cluster.config_files import SERVICE_CODE
 from cluster.demo import SeedError
 from cluster.ids import new_id
@@ -242,7 +243,9 @@ main.add_command(bulk)
 main.add_command(chaos)
 main.add_command(feed)
 main.add_command(fraud)
+main.add_command(pay)
 main.add_command(receipt)
+main.add_command(reversal)
 main.add_command(simulate)
 main.add_command(statement)
 main.add_command(trial_balance)

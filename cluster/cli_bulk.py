@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import re
 import secrets
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,32 +17,12 @@ from rich.table import Table
 from cluster import books
 from cluster import bulk as batches
 from cluster.calls import Caller, CallError
-from cluster.certificates import CertificateError, ensure_certificates, tls_paths
+from cluster.cli_person import AS, caller_as
 from cluster.config_files import CURRENCY, OPERATOR
-from cluster.layout import LayoutError, layout_from_environment
 from cluster.money import format_minor
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,19}", re.ASCII)
-_EXPECTED = (CallError, CertificateError, LayoutError, batches.FileProblemsError, OSError)
 _console = Console(width=None if sys.stdout.isatty() else 120)
-_AS = click.option(
-    "--as", "person", default=OPERATOR, show_default=True, help="Whose operator certificate calls; made when missing."
-)
-
-
-@contextlib.contextmanager
-def _caller(person: str) -> Iterator[Caller]:
-    if not _NAME.fullmatch(person):
-        raise click.ClickException(f"--as: 1 to 20 small letters, digits and -, is {person!r}")
-    try:
-        layout = layout_from_environment()
-        if not (layout.certificates / "ca.crt").exists():
-            raise CallError(f"there is no cluster in {layout.home}; `kibubu up` makes one")
-        ensure_certificates(layout.certificates, [(OPERATOR, person)])
-        with Caller(layout.api_addresses, tls_paths(layout.certificates, OPERATOR, person)) as caller:
-            yield caller
-    except _EXPECTED as error:
-        raise click.ClickException(str(error)) from error
 
 
 @click.group()
@@ -57,11 +35,11 @@ def bulk() -> None:
 @click.option("--from", "payer", required=True, help="Who pays: till:123456 or paybill:888880.")
 @click.option("--id", "batch_id", default="", help="Small letters, digits and -; without it one is made.")
 @click.option("--allow-duplicates", is_flag=True, help="The same number may be on more lines than one.")
-@_AS
+@AS
 def submit(file: Path, payer: str, batch_id: str, person: str, *, allow_duplicates: bool) -> None:
     """FILE is a CSV with the columns phone, amount and reference. Nothing is paid yet."""
     chosen = batch_id or f"{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(3)}"
-    with _caller(person) as caller:
+    with caller_as(person, batches.FileProblemsError) as caller:
         rows = batches.read_rows(file, allow_duplicates=allow_duplicates)
         request = bulk_pb2.SubmitBatchRequest(batch_id=chosen, payer=payer, currency=CURRENCY, rows=rows)
         try:
@@ -91,10 +69,10 @@ def _print_batch(batch: bulk_pb2.Batch) -> None:
 @bulk.command()
 @click.argument("batch_id")
 @click.option("--run/--no-run", default=True, help="Pay it at once.")
-@_AS
+@AS
 def approve(batch_id: str, person: str, *, run: bool) -> None:
     """By somebody else than who submitted it; then pay it."""
-    with _caller(person) as caller:
+    with caller_as(person) as caller:
         _print_batch(_decided(caller, batch_id, approve=True))
         if run:
             _run(caller, batch_id)
@@ -102,10 +80,10 @@ def approve(batch_id: str, person: str, *, run: bool) -> None:
 
 @bulk.command()
 @click.argument("batch_id")
-@_AS
+@AS
 def reject(batch_id: str, person: str) -> None:
     """For ever: what is right in it is submitted anew."""
-    with _caller(person) as caller:
+    with caller_as(person) as caller:
         _print_batch(_decided(caller, batch_id, approve=False))
 
 
@@ -119,10 +97,10 @@ def _decided(caller: Caller, batch_id: str, *, approve: bool) -> bulk_pb2.Batch:
 
 @bulk.command()
 @click.argument("batch_id")
-@_AS
+@AS
 def resume(batch_id: str, person: str) -> None:
     """Pay what is not paid yet. As often as you like: each row is paid once."""
-    with _caller(person) as caller:
+    with caller_as(person) as caller:
         _run(caller, batch_id)
 
 
@@ -156,7 +134,7 @@ def _print_tally(batch: bulk_pb2.Batch, tally: batches.Tally) -> None:
 @click.option("--unpaid", type=click.Path(dir_okay=False, path_type=Path), help="Write what was not paid as a new CSV.")
 def show(batch_id: str, shown: int, unpaid: Path | None) -> None:
     """The batch, its progress, and what became of each row."""
-    with _caller(OPERATOR) as caller:
+    with caller_as(OPERATOR) as caller:
         batch = batches.batch_of(caller, batch_id)
         rows = list(batches.outcomes(caller, batch))
         _print_batch(batch)
@@ -196,7 +174,7 @@ def _write_unpaid(path: Path, rows: list[bulk_pb2.RowOutcome]) -> int:
 @bulk.command("list")
 def list_batches() -> None:
     """All batches, by id."""
-    with _caller(OPERATOR) as caller:
+    with caller_as(OPERATOR) as caller:
         table, token = Table(), ""
         for title in ("batch", "rows", "total", "from", "state", "maker", "checker"):
             table.add_column(title, justify="right" if title in ("rows", "total") else "left")

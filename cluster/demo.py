@@ -13,6 +13,7 @@ from cluster.calls import Caller
 from cluster.ids import fixed_id
 from cluster.vocabulary import (
     CODE_ISSUE,
+    COMMAND_DOCUMENT_VERSION_DIFFERS,
     COMMAND_EXISTS,
     COMMAND_OK,
     DEBITS_MUST_NOT_EXCEED_CREDITS,
@@ -23,6 +24,8 @@ from cluster.vocabulary import (
 DEMO_PIN = "2468"
 OPENING_MINOR = 1_000_000  # KES 10,000.00
 FLOAT_MINOR = 10_000_000
+LIQUIDITY_UGX_MINOR = 50_000_000
+LEDGER_UGX = 800
 ISSUANCE = "KES/issuance"
 TIERS_FILE, TIER_OF_KENYA = Path(__file__).resolve().parent / "samples" / "tiers.toml", 1
 
@@ -42,6 +45,7 @@ class DemoAccount:
     opening_minor: int = 0
     tier: int = 0
     phone: str = ""  # from which an agent or a business dials
+    ledger: int = LEDGER_KES
 
 
 SYSTEM_ACCOUNTS = (
@@ -52,6 +56,21 @@ SYSTEM_ACCOUNTS = (
     DemoAccount("Commissions paid", "system", "KES/commissions", AccountKind.OTHER, flags=0),
     DemoAccount("Vouchers", "system", "KES/vouchers", AccountKind.SUSPENSE),
 )
+# Uganda, for money that goes there: its shilling has no cents, so a minor unit is one of them.
+ABROAD = (
+    DemoAccount("Liquidity", "system", "KES/liquidity", AccountKind.LIQUIDITY),
+    DemoAccount("E-money issued", "system", "UGX/issuance", AccountKind.ISSUANCE, flags=0, ledger=LEDGER_UGX),
+    DemoAccount(
+        "Liquidity",
+        "system",
+        "UGX/liquidity",
+        AccountKind.LIQUIDITY,
+        opening_minor=LIQUIDITY_UGX_MINOR,
+        ledger=LEDGER_UGX,
+    ),
+    DemoAccount("Nakato", "msisdn", "256772000001", AccountKind.CUSTOMER, pin=DEMO_PIN, ledger=LEDGER_UGX),
+)
+RATE = ("KES/UGX", b'# A sample rate: Ugandan shillings for one Kenyan one.\nrate = "28.45"\nvalid_s = 300\n')
 CUSTOMERS = tuple(
     DemoAccount(
         name, "msisdn", msisdn, AccountKind.CUSTOMER, pin=DEMO_PIN, opening_minor=OPENING_MINOR, tier=TIER_OF_KENYA
@@ -79,6 +98,18 @@ AGENTS = tuple(
 def seed(caller: Caller) -> None:
     _put_tiers(caller)
     create_accounts(caller, [*SYSTEM_ACCOUNTS, *CUSTOMERS, *MERCHANTS, *AGENTS])
+    create_accounts(caller, [*ABROAD])
+    _put_rate(caller, *RATE)
+
+
+def _put_rate(caller: Caller, pair: str, body: bytes) -> None:
+    """The first version alone: an operator's own rate stays."""
+    request = config_pb2.PutDocumentRequest(
+        request_id=fixed_id(f"rate {pair}"), kind="rates", key=pair, body=body, author="demo", replaces_version=0
+    )
+    answer = caller.leader(lambda c: config_pb2_grpc.ConfigServiceStub(c).PutDocument, request)
+    if answer.status not in (COMMAND_OK, COMMAND_EXISTS, COMMAND_DOCUMENT_VERSION_DIFFERS):
+        raise SeedError(f"rate {pair}: {answer.status_name}")
 
 
 def _put_tiers(caller: Caller) -> None:
@@ -108,7 +139,7 @@ def create_accounts(caller: Caller, accounts: list[DemoAccount]) -> dict[str, in
 def _new_account(account: DemoAccount) -> ledger_pb2.NewAccount:
     return ledger_pb2.NewAccount(
         request_id=fixed_id(f"account {account.key}:{account.value}"),
-        ledger=LEDGER_KES,
+        ledger=account.ledger,
         kind=int(account.kind),
         flags=account.flags,
         name=account.name,
@@ -155,14 +186,16 @@ def _set_missing_pins(caller: Caller, accounts: list[DemoAccount], numbers: dict
 def _issue(caller: Caller, accounts: list[DemoAccount], numbers: dict[str, int]) -> None:
     if not accounts:
         return
-    issuance = numbers.get(ISSUANCE) or _issuance_account(caller)
+    issuances = {LEDGER_UGX: numbers.get("UGX/issuance", 0)}
+    if any(account.ledger == LEDGER_KES for account in accounts):
+        issuances[LEDGER_KES] = numbers.get(ISSUANCE) or _issuance_account(caller)
     transfers = [
         ledger_pb2.Transfer(
             id=fixed_id(f"opening {account.key}:{account.value}"),
-            debit_account=issuance,
+            debit_account=issuances[account.ledger],
             credit_account=numbers[account.value],
             amount_minor=account.opening_minor,
-            ledger=LEDGER_KES,
+            ledger=account.ledger,
             code=CODE_ISSUE,
             narrative="opening balance",
         )

@@ -49,6 +49,7 @@ class KindTerms:
     id_is_used: PaymentStatus = PaymentStatus.REFUSED_BY_LEDGER  # what it means that the ledger has a leg's id already
     scored_as: int = 0  # the kind as the fraud model was taught it (fraud/simulate); 0 = not scored
     may_be_held: bool = True  # else what the fraud check would hold is refused
+    is_only_watched: bool = False  # the score is noted, and stops nothing: no customer's money leaves
     moves_money: bool = True
     ends_abroad: bool = False  # the last leg is another currency's
     takes_temporary_pin: bool = False
@@ -58,10 +59,13 @@ class KindTerms:
 
 
 def _by_agent(kind: PaymentKind, payee_key: str) -> KindTerms:
+    """Out of an agent's float. A deposit's cash lies on the counter by then: it is watched, for agents cheat, and not
+    stopped. The model was never taught that agents send each other float."""
+    is_deposit = kind is PaymentKind.CASH_IN
     return KindTerms(
         kind, payee_key, payee_is_number=payee_key == "msisdn", payer_keys=("agent",), payer_kinds=_AGENT,
         not_of_payer_kind=PaymentStatus.PAYER_IS_NO_AGENT, too_little=PaymentStatus.AGENT_HAS_NOT_ENOUGH_FLOAT,
-        agent=Agent.PAYER if kind is PaymentKind.CASH_IN else Agent.NEITHER, scored_as=_SEND,
+        agent=Agent.PAYER if is_deposit else Agent.NEITHER, scored_as=_SEND if is_deposit else 0, is_only_watched=True,
     )  # fmt: skip
 
 

@@ -45,6 +45,12 @@ _log = logging.getLogger("kibubu.service")
 ROUNDS_IN_FLIGHT_MAX = 3  # while one is at the sidecar and one in the log, the next gathers
 _HOLDS = (FraudDecision.HOLD, FraudDecision.HOLD_UNSCORED)
 _RIGHT = PinVerdict.RIGHT
+_WATCHED = {
+    FraudDecision.HOLD: FraudDecision.ALLOW,
+    FraudDecision.REFUSE: FraudDecision.ALLOW,
+    FraudDecision.HOLD_UNSCORED: FraudDecision.ALLOW_UNSCORED,
+}
+"""What becomes of a decision about a kind that is watched and not stopped."""
 _DECISIONS = {int(decision): decision for decision in FraudDecision}
 
 
@@ -270,6 +276,9 @@ class PaymentDesk:
                 draft.decision, draft.score_ppm = _DECISIONS[decision], score_ppm
                 draft.model_version, draft.reasons = scores.model_version, tuple(reasons)
                 draft.thresholds_version = scores.thresholds_version
+        for draft in drafts:
+            if draft.terms.is_only_watched:
+                draft.decision = _WATCHED.get(draft.decision, draft.decision)
         self._apply_rules(drafts, now_ns)
         for draft in drafts:
             draft.hold = draft.decision in _HOLDS

@@ -9,6 +9,7 @@ from kibubu.review.v1 import review_pb2, review_pb2_grpc
 from node.ledger.records import OutcomeFlag, TransferFlag
 from node.ledger.statuses import PaymentStatus, Status, TransferCode
 from node.service.admission import Admission
+from node.service.auth import person_of
 from node.service.codec import id_from_bytes, status_name
 from node.service.errors import InvalidRequestError
 from node.service.guard import Guard
@@ -144,7 +145,7 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
         async with self._guard.call("ProposeReversal", context, leader_only=True):
             payment_id = id_from_bytes(request.payment_id, "payment_id")
             original_id = id_from_bytes(request.original_payment_id, "original_payment_id")
-            maker = _name(request.maker, "maker")
+            maker = _person(request.maker, "maker", context)
             if not payment_id:
                 raise InvalidRequestError("payment_id: must not be zero")
             draft = self._payments.reversals.propose(
@@ -161,7 +162,7 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
             payment_id = id_from_bytes(request.payment_id, "payment_id")
             if request.verdict not in _DONE:
                 raise InvalidRequestError("verdict: must be release or refuse")
-            approver = _name(request.approver, "approver")
+            approver = _person(request.approver, "approver", context)
             await self._barrier()
             stored = self._book.reversal(payment_id)
             if stored is None:
@@ -183,6 +184,14 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
                 duplicate=bool(int(first["flags"]) & OutcomeFlag.DUPLICATE),
                 position=int(first["position"]),
             )
+
+
+def _person(name: str, field: str, context: Any) -> bytes:
+    """Who calls, as the certificate proves it; a name that is given besides must be the same."""
+    proven = person_of(context.auth_context())
+    if proven and name not in ("", proven):
+        raise InvalidRequestError(f"{field}: must be the name in the caller's certificate, {proven}, or empty")
+    return _name(proven or name, field)
 
 
 def _name(name: str, field: str) -> bytes:

@@ -396,3 +396,16 @@ async def test_a_voucher_that_would_be_held_is_refused(office: Office) -> None:
     outcome = await office.desk.decide(draft, PIN)
     assert (outcome.status_name, outcome.decision) == ("refused_by_fraud_check", FraudDecision.HOLD_UNSCORED)
     assert office.balance("wanjiku") == (1_000_000, 0)
+
+
+async def test_a_deposit_is_watched_and_not_stopped(office: Office) -> None:
+    """The customer's cash lies on the agent's counter by then."""
+    office.people |= office.node.agents()
+    payment = payments_pb2.Payment(
+        kind=payments_pb2.PAYMENT_KIND_CASH_IN, payer="20001", payee="0712000001", amount_minor=AMOUNT, currency="KES"
+    )
+    draft = office.book.draft(9, payment)
+    assert not isinstance(draft, PaymentStatus)
+    outcome = await office.desk.decide(draft, PIN)
+    assert (outcome.status_name, outcome.decision) == ("ok", FraudDecision.ALLOW_UNSCORED)
+    assert office.balance("wanjiku") == (1_000_000 + AMOUNT, 0)

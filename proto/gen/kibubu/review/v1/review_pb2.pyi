@@ -660,7 +660,7 @@ class ProposeReversalRequest(_message.Message):
     return_fee: _builtins.bool
     """the payer's fee and duty as well; only where the whole goes back at once"""
     maker: _builtins.str
-    """1 to 20 printable bytes"""
+    """the name in the caller's certificate, or empty; 1 to 20 printable bytes"""
     def __init__(
         self,
         *,
@@ -710,7 +710,7 @@ class DecideReversalRequest(_message.Message):
     verdict: Global___Verdict.ValueType
     """release = the payer gets the money back; refuse = it stays with the receiver"""
     approver: _builtins.str
-    """1 to 20 printable bytes; not who proposed it"""
+    """the name in the caller's certificate, or empty; not who proposed it"""
     def __init__(
         self,
         *,
