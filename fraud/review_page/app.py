@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from fraud.review_page import pages
 from fraud.review_page.analysts import AnalystError, read_analysts, whose
+from fraud.review_page.calibration import CalibrationWatch
 from fraud.review_page.config import PageConfig
 from fraud.review_page.logins import COOKIE, LOGIN_S, Login, Logins, is_own_form
 from kibubu_client import KibubuError
@@ -72,6 +74,8 @@ class ReviewApp:
         self._time_ns = time_ns
         self._logins = Logins()
         self._leader: LeaderCaller | None = None
+        self._calibration = CalibrationWatch()
+        registry.register(self._calibration)
         self._answers = Counter("kibubu_review_answers", "Answers of the review page", ["status"], registry=registry)
         self._verdicts = Counter("kibubu_review_verdicts", "Verdicts given here", ["verdict"], registry=registry)
 
@@ -84,13 +88,16 @@ class ReviewApp:
             await _send(send, reply)
 
     async def _live(self, receive: Receive, send: Send) -> None:
+        watch: asyncio.Task[None] | None = None
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self._leader = LeaderCaller(self._config.nodes, self._config.tls)
+                watch = asyncio.create_task(self._calibration.run(self._leader))
                 await send({"type": "lifespan.startup.complete"})
             else:
-                if self._leader is not None:
+                if self._leader is not None and watch is not None:
+                    watch.cancel()
                     await self._leader.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

@@ -103,7 +103,7 @@ OF_THE_OUTBOX = (
     "kibubu_sms_texts_total", "kibubu_sms_queue_length", "kibubu_sms_oldest_seconds", "kibubu_sms_feed_lag_entries",
     "process_resident_memory_bytes",
 )  # fmt: skip
-OF_THE_REVIEW_PAGE = ("kibubu_review_answers_total{", "process_resident_memory_bytes")
+OF_THE_REVIEW_PAGE = ("kibubu_review_answers_total{", "kibubu_fraud_matured_rows 0.0", "process_resident_memory_bytes")
 UNITS = (
     "seconds", "bytes", "total", "entries", "position", "transfers", "rows", "length", "term", "role", "info",
     "connected", "accounts", "psi", "share",

@@ -18,6 +18,7 @@ from cluster.certificates import ensure_certificates, tls_paths
 from fraud.review_page import pages, pictures
 from fraud.review_page.analysts import AnalystError, new_token, read_analysts, remove_analyst, whose
 from fraud.review_page.app import BODY_BYTES_MAX, ReviewApp
+from fraud.review_page.calibration import Calibration, calibration_of
 from fraud.review_page.config import ConfigError, PageConfig, load_config
 from fraud.review_page.logins import COOKIE, LOGIN_S, LOGINS_MAX, TRIES_MAX, TRIES_WINDOW_S, Login, Logins
 
@@ -230,3 +231,16 @@ def test_pictures_of_nothing_of_one_and_of_no_time_at_all() -> None:
     for picture in (pictures.history(same, "x"), pictures.links(held().links[:1], 1, 2)):
         assert "nan" not in picture
         assert picture.startswith("<svg")
+
+
+def test_calibration_counts_what_was_scored() -> None:
+    def label(score_ppm: int, version: str = "aa", *, is_fraud: bool) -> review_pb2.Label:
+        return review_pb2.Label(score_ppm=score_ppm, is_fraud=is_fraud, model_version=version)
+
+    found = calibration_of([
+        label(900_000, is_fraud=True), label(300_000, is_fraud=False), label(600_000, is_fraud=False),
+        label(0, "", is_fraud=True),
+    ])  # fmt: skip
+    assert (found.rows, found.fraud_share) == (3, pytest.approx(1 / 3))
+    assert found.score_share == pytest.approx(0.6)
+    assert calibration_of([]) == Calibration()
