@@ -24,7 +24,7 @@ from kibubu_client.leader import LeaderCaller
 
 BODY_BYTES_MAX = 16 * 1_024
 QUEUE_SIZE = 100
-LEDGER_DEADLINE_S = 5.0
+LEDGER_DEADLINE_S = 15.0  # a leader that is just being elected is waited for
 _CSS = (Path(__file__).parent / "page.css").read_bytes()
 _HEADERS = (
     (b"cache-control", b"no-store"),
