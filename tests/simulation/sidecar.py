@@ -14,6 +14,7 @@ from kibubu.fraud.v1 import fraud_pb2
 
 from node.ledger.statuses import FraudDecision
 from node.service.fraud_client import REASONS_PER_ROW, Breaker, FraudClient, Scores
+from node.service.fraud_thresholds import thresholds_in_force
 from node.service.metrics import NodeMetrics
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class SimFraudClient(FraudClient):
 
     def __init__(self, process: Process, metrics: NodeMetrics) -> None:
         self._process = process
+        self._thresholds = thresholds_in_force(process.store)
         self._stub = process.world.sidecar
         self._deadline_s = DEADLINE_S
         self._metrics = metrics
