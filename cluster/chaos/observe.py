@@ -26,7 +26,7 @@ from kibubu_client.records import DUPLICATE, HELD, TRANSFER
 
 _PAGE = 1_000
 _EXPORT_TIMEOUT_S = 600.0
-_HEADER = struct.Struct("<IHHqIIII32x")  # magic, version, flags, timestamp, command bytes, payments, transfers, model
+_HEADER = struct.Struct("<IHHqIIIII28x")  # magic, version, flags, time, command bytes, payments, transfers, scored by
 _PAYMENT_BYTES = 128
 _SCORED = 1  # of the header's flags: the transfers' scoring words are the leader's
 _DECISION_MASK = 0xF
@@ -108,7 +108,7 @@ def _rows(entry: admin_pb2.ExportedEntry, aside: Records) -> tuple[Records, Reco
     """The entry's transfers with their outcomes, and which of them are repetitions."""
     if not entry.entry:
         return np.zeros(0, LOGGED), np.zeros(0, bool)
-    _, _, header_flags, *_, command_bytes, payments, count, _ = _HEADER.unpack_from(entry.entry)
+    _, _, header_flags, _, command_bytes, payments, count, *_ = _HEADER.unpack_from(entry.entry)
     begin = _HEADER.size + command_bytes + payments * _PAYMENT_BYTES
     sent = np.frombuffer(entry.entry, TRANSFER, count, begin)
     outcomes = np.frombuffer(entry.outcomes, OUTCOME)

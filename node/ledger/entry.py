@@ -1,7 +1,8 @@
 """One log entry: everything that waited at the leader, in one frame. Only ever extended.
 
     header, 64 bytes: magic u32 'KBE1', version u16, flags u16 (HeaderFlag), timestamp_ns i64,
-                      commands_bytes u32, payments u32, transfers u32, model_version u32, reserved ... zero
+                      commands_bytes u32, payments u32, transfers u32, model_version u32,
+                      thresholds_version u32, reserved ... zero
     commands   protobuf kibubu.raft.v1.Commands (accounts, handles, flags, PIN verifiers)
     payments   packed PAYMENT records
     transfers  packed TRANSFER records
@@ -22,7 +23,7 @@ from node.ledger.records import BATCH_TRANSFERS_MAX, PAYMENT, TRANSFER, Records
 
 MAGIC = 0x3145424B  # 'KBE1'
 VERSION = 1
-HEADER = struct.Struct("<IHHqIIII32x")
+HEADER = struct.Struct("<IHHqIIIII28x")
 COMMANDS_BYTES_MAX = 1 << 20
 BATCH_PAYMENTS_MAX = 2_048
 ENTRY_BYTES_MAX = HEADER.size + COMMANDS_BYTES_MAX + BATCH_PAYMENTS_MAX * 128 + BATCH_TRANSFERS_MAX * 128
@@ -47,6 +48,7 @@ class Entry:
     transfers: Records
     scored: bool = False  # HeaderFlag.SCORED
     model_version: int = 0  # of the model that scored the transfers, 0 = none did
+    thresholds_version: int = 0  # of the document whose costs decided, 0 = the model's card
 
 
 def encode_entry(
@@ -57,6 +59,7 @@ def encode_entry(
     transfers: bytes | memoryview = b"",
     scored: bool = False,
     model_version: int = 0,
+    thresholds_version: int = 0,
 ) -> bytes:
     """Join packed sections into one frame; raises ValueError beyond a section's maximum."""
     n_payments, odd_payment = divmod(len(payments), PAYMENT.itemsize)
@@ -65,10 +68,8 @@ def encode_entry(
         raise ValueError("packed records must be whole")
     if len(commands) > COMMANDS_BYTES_MAX or n_payments > BATCH_PAYMENTS_MAX or n_transfers > BATCH_TRANSFERS_MAX:
         raise ValueError("entry is over a section's maximum")
-    flags = int(HeaderFlag.SCORED) if scored else 0
-    header = HEADER.pack(
-        MAGIC, VERSION, flags, timestamp_ns, len(commands), n_payments, n_transfers, model_version if scored else 0
-    )
+    flags, by = (int(HeaderFlag.SCORED), (model_version, thresholds_version)) if scored else (0, (0, 0))
+    header = HEADER.pack(MAGIC, VERSION, flags, timestamp_ns, len(commands), n_payments, n_transfers, *by)
     return b"".join((header, commands, payments, transfers))
 
 
@@ -76,11 +77,11 @@ def decode_entry(data: bytes | memoryview) -> Entry:
     """View a frame's sections without copying the records. Raises MalformedEntryError."""
     if len(data) < HEADER.size:
         raise MalformedEntryError(f"entry of {len(data)} bytes is shorter than its header")
-    magic, version, flags, timestamp_ns, commands_bytes, n_payments, n_transfers, model = HEADER.unpack_from(data)
+    magic, version, flags, timestamp_ns, commands_bytes, n_payments, n_transfers, *by = HEADER.unpack_from(data)
     if magic != MAGIC or version != VERSION or flags & ~_FLAGS_KNOWN:
         raise MalformedEntryError(f"entry has magic {magic:#x}, version {version}, flags {flags}")
-    if model and not flags & HeaderFlag.SCORED:
-        raise MalformedEntryError(f"entry names model {model:#x}, but was not scored")
+    if any(by) and not flags & HeaderFlag.SCORED:
+        raise MalformedEntryError(f"entry names model {by[0]:#x} and thresholds {by[1]}, but was not scored")
     if commands_bytes > COMMANDS_BYTES_MAX or n_payments > BATCH_PAYMENTS_MAX or n_transfers > BATCH_TRANSFERS_MAX:
         raise MalformedEntryError("entry is over a section's maximum: a reference could not name every transfer")
     payments_at = HEADER.size + commands_bytes
@@ -93,5 +94,6 @@ def decode_entry(data: bytes | memoryview) -> Entry:
         payments=np.frombuffer(data, PAYMENT, n_payments, payments_at),
         transfers=np.frombuffer(data, TRANSFER, n_transfers, transfers_at),
         scored=bool(flags & HeaderFlag.SCORED),
-        model_version=model,
+        model_version=by[0],
+        thresholds_version=by[1],
     )

@@ -88,12 +88,15 @@ class _Item:
     transfer_count: int
     scored: bool
     model_version: int
+    thresholds_version: int
 
     @property
-    def scoring(self) -> tuple[bool, int] | None:
+    def scoring(self) -> tuple[bool, int, int] | None:
         """Whose the transfers' scoring words are: an entry says it of all at once. None = of no matter, since there are
         no transfers, or only the legs of payments, which the leader has made."""
-        return None if self.payments or not self.transfers else (self.scored, self.model_version)
+        if self.payments or not self.transfers:
+            return None
+        return self.scored, self.model_version, self.thresholds_version
 
     @property
     def chain_is_open(self) -> bool:
@@ -134,10 +137,11 @@ class Admission:
         transfers: bytes = b"",
         scored: bool = False,
         model_version: int = 0,
+        thresholds_version: int = 0,
         wait_s: float | None = OUTCOME_WAIT_S,
     ) -> Applied:
         """Propose and wait; wait_s None = until the engine knows. `scored`: the transfers' scoring words are the
-        leader's own, after a look at them by this model. Raises NotAppliedError, QueueFullError or
+        leader's own, after a look at them by this model and these thresholds. Raises NotAppliedError, QueueFullError or
         UnknownOutcomeError."""
         future: asyncio.Future[Applied] = self._loop.create_future()
         command_bytes = sum(command.ByteSize() + 8 for command in commands)
@@ -145,7 +149,7 @@ class Admission:
         n_payments = len(payments) // PAYMENT.itemsize
         item = _Item(
             commands, command_bytes, payments, transfers, future, time.perf_counter(), n_payments, n_transfers, scored,
-            model_version,
+            model_version, thresholds_version,
         )  # fmt: skip
         if (
             self._queued_transfers + n_transfers > QUEUED_TRANSFERS_MAX
@@ -193,7 +197,7 @@ class Admission:
     def _gather(self) -> list[_Item]:
         """The longest prefix of the queue that fits one entry; what its caller has given up is left out."""
         items: list[_Item] = []
-        scoring: tuple[bool, int] | None = None
+        scoring: tuple[bool, int, int] | None = None
         transfers = payments = command_bytes = 0
         while self._waiting:
             item = self._waiting[0]
@@ -222,14 +226,15 @@ class Admission:
     def _propose(self, items: list[_Item]) -> None:
         commands = [command for item in items for command in item.commands]
         transfers = b"".join([item.transfers for item in items]) if len(items) > 1 else items[0].transfers
-        scored, model_version = next((item.scoring for item in items if item.scoring), (False, 0))
+        scored, model, thresholds = next((item.scoring for item in items if item.scoring), (False, 0, 0))
         data = encode_entry(
             self._time_ns(),
             commands=raft_pb2.Commands(commands=commands).SerializeToString() if commands else b"",
             payments=_joined_payments(items),
             transfers=transfers,
             scored=scored,
-            model_version=model_version,
+            model_version=model,
+            thresholds_version=thresholds,
         )
         proposed_at = time.perf_counter()
         for item in items:

@@ -124,6 +124,7 @@ class ReviewBook:
             decision=scoring & SCORING_DECISION_MASK,
             score_ppm=scoring >> SCORING_PPM_SHIFT & SCORING_PPM_MASK,
             model_version=f"{chain.model_version:08x}" if chain.model_version else "",
+            thresholds_version=chain.thresholds_version,
             reasons=[_reason(scoring >> SCORING_REASON_SHIFT)] if scoring >> SCORING_REASON_SHIFT else [],
             analyst=self._analyst(ids[0]),
             opinions=self._opinions(ids[0]),

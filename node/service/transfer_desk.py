@@ -70,6 +70,7 @@ class _Decided:
     scores_ppm: Int64s
     reasons: npt.NDArray[np.uint8]  # the strongest
     model_version: int
+    thresholds_version: int
 
 
 class TransferDesk:
@@ -186,7 +187,11 @@ class TransferDesk:
             self._wake()
             # Without a limit: until it is known what became of them, the next scores see these transfers.
             applied = await self._admission.submit(
-                transfers=bytes(packed), scored=True, model_version=decided.model_version, wait_s=None
+                transfers=bytes(packed),
+                scored=True,
+                model_version=decided.model_version,
+                thresholds_version=decided.thresholds_version,
+                wait_s=None,
             )
         except Exception as error:
             for call in calls:
@@ -212,10 +217,13 @@ class TransferDesk:
         if scores is None:
             decisions = decisions_without_score(wanted[:, AMOUNT], self._policy.unscored_allow_max_minor)
             nothing = np.zeros(len(wanted), dtype=np.uint8)
-            decided = _Decided(decisions, nothing.astype(np.int64), nothing, 0)
+            decided = _Decided(decisions, nothing.astype(np.int64), nothing, 0, 0)
         else:
             ppm = np.rint(scores.probabilities.astype(np.float64) * 1_000_000).astype(np.int64)
-            decided = _Decided(scores.decisions.copy(), ppm, scores.reasons[:, 0].copy(), scores.model_version)
+            decided = _Decided(
+                scores.decisions.copy(), ppm, scores.reasons[:, 0].copy(), scores.model_version,
+                scores.thresholds_version,
+            )  # fmt: skip
         self._apply_rules(decided, wanted, now_ns)
         for number, count in enumerate(np.bincount(decided.decisions).tolist()):
             if count:

@@ -17,6 +17,7 @@ class HeldChain:
     first_offset: int  # of its first member
     timestamp_ns: int
     model_version: int
+    thresholds_version: int
 
     @property
     def ids(self) -> list[int]:
@@ -40,7 +41,8 @@ def held_chain_in(opened: OpenBatch, offset: int) -> HeldChain | None:
     ends = np.flatnonzero(transfers["flags"] & TransferFlag.LINKED == 0)
     at = int(np.searchsorted(ends, offset))
     first, last = int(ends[at - 1]) + 1 if at else 0, int(ends[at])
-    batch = opened.batch
+    batch, entry = opened.batch, opened.entry
     return HeldChain(
-        transfers[first : last + 1].copy(), batch.position, first, batch.timestamp_ns, opened.entry.model_version
-    )
+        transfers[first : last + 1].copy(), batch.position, first, batch.timestamp_ns, entry.model_version,
+        entry.thresholds_version,
+    )  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 
 from kibubu_client import id_bytes, new_id, pack_transfer, records
 from node.ledger import records as ledger
+from node.ledger.statuses import Status
 
 
 @pytest.mark.parametrize("name", ["TRANSFER", "REPLY"])
@@ -24,7 +25,10 @@ def test_flags_and_maximum_are_the_same() -> None:
     assert (records.LINKED, records.PENDING, records.POST, records.VOID) == (
         flags.LINKED, flags.PENDING, flags.POST, flags.VOID,
     )  # fmt: skip
-    assert records.DUPLICATE == ledger.OutcomeFlag.DUPLICATE
+    assert (records.DUPLICATE, records.HELD) == (ledger.OutcomeFlag.DUPLICATE, ledger.OutcomeFlag.HELD)
+    assert (records.HELD_FOR_REVIEW, records.REFUSED_BY_FRAUD_CHECK) == (
+        Status.HELD_FOR_REVIEW, Status.REFUSED_BY_FRAUD_CHECK,
+    )  # fmt: skip
     assert records.BATCH_TRANSFERS_MAX == ledger.BATCH_TRANSFERS_MAX
 
 

@@ -40,14 +40,19 @@ def test_every_truncation_and_extension_is_refused() -> None:
 
 
 def test_the_header_says_whether_the_transfers_are_scored_and_by_which_model() -> None:
-    plain, scored = decode_entry(ENTRY), decode_entry(encode_entry(7, scored=True, model_version=0xDEADBEEF))
-    assert (plain.scored, plain.model_version) == (False, 0)
-    assert (scored.scored, scored.model_version) == (True, 0xDEADBEEF)
-    before = bytearray(encode_entry(7, model_version=0xDEADBEEF))
+    plain, scored = (
+        decode_entry(ENTRY),
+        decode_entry(encode_entry(7, scored=True, model_version=0xDEADBEEF, thresholds_version=3)),
+    )
+    assert (plain.scored, plain.model_version, plain.thresholds_version) == (False, 0, 0)
+    assert (scored.scored, scored.model_version, scored.thresholds_version) == (True, 0xDEADBEEF, 3)
+    before = bytearray(encode_entry(7, model_version=0xDEADBEEF, thresholds_version=3))
     assert before[28:64] == bytes(36), "an entry that is not scored has the bytes that it always had"
-    before[28] = 1
-    with pytest.raises(MalformedEntryError, match="model"):
-        decode_entry(bytes(before))
+    for at in (28, 32):
+        spoiled = bytearray(before)
+        spoiled[at] = 1
+        with pytest.raises(MalformedEntryError, match="was not scored"):
+            decode_entry(bytes(spoiled))
 
 
 @pytest.mark.parametrize("at", range(8))
@@ -74,7 +79,7 @@ def test_each_section_has_a_maximum(commands: int, payments: int, transfers: int
     with pytest.raises(ValueError, match="maximum"):
         encode_entry(1, **{name: bytes(size) for name, size in one_more.items()})
     header = HEADER.pack(
-        0x3145424B, 1, 0, 1, one_more["commands"], payments + (payments > 0), transfers + (transfers > 0), 0
+        0x3145424B, 1, 0, 1, one_more["commands"], payments + (payments > 0), transfers + (transfers > 0), 0, 0
     )
     with pytest.raises(MalformedEntryError, match="maximum"):
         decode_entry(header + bytes(sum(one_more.values())))

@@ -66,7 +66,7 @@ class Sidecar:
         decisions = np.select([last == 3, last == 2], [int(REFUSE), int(HOLD)], int(ALLOW)).astype(np.uint8)
         reasons = np.zeros((len(rows), 3), dtype=np.uint8)
         reasons[:, 0] = np.where(decisions == ALLOW, 0, 9)
-        return Scores((last / 10).astype(np.float32), reasons, decisions, self.version)
+        return Scores((last / 10).astype(np.float32), reasons, decisions, self.version, thresholds_version=3)
 
 
 class Leader:
@@ -208,7 +208,7 @@ async def test_only_what_customers_send_under_these_codes_is_scored(leader: Lead
 async def test_an_entry_says_which_model_scored_it(leader: Leader) -> None:
     await leader.create(leader.send(1))
     entry = decode_entry(leader.node.store.export(leader.node.store.applied_position, 1 << 60, 1)[0].entry)
-    assert (entry.scored, entry.model_version) == (True, 7)
+    assert (entry.scored, entry.model_version, entry.thresholds_version) == (True, 7, 3)
 
 
 async def test_no_answer_small_amounts_pass_and_large_ones_wait(leader: Leader) -> None:
