@@ -34,7 +34,7 @@ def fail(*_, **__):
 def say(**what):
     os.write(1, (json.dumps(what) + chr(10)).encode())
 
-log = RaftLog(folder / "raft", cluster_id="c", node_id="a")
+log = RaftLog(folder / "raft", cluster_id="c", node_id="a", segment_bytes=1 << 20)
 store = LedgerStore(folder / "ledger", StoreConfig("c", "a", map_bytes=1 << 28, checkpoint_interval_s=0.05))
 store.on_failure = lambda error: exit_at_once(f"{type(error).__name__}: {error}")
 config = ConsensusConfig("a", "c")

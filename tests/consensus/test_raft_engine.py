@@ -40,7 +40,7 @@ class Single:
         self.died = threading.Event()
         self.state = state or Recorder()
         config = ConsensusConfig("a", "c", **settings)  # type: ignore[arg-type]
-        log = RaftLog(folder, cluster_id="c", node_id="a")
+        log = RaftLog(folder, cluster_id="c", node_id="a", segment_bytes=1 << 20)
         transport = SimTransport(lambda peer, frame: True)
         self.engine = RaftEngine(config, log, transport, SystemClock(), self.state, on_fatal=self._on_fatal)
 

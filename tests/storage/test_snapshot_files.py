@@ -252,7 +252,7 @@ def test_only_a_folder_of_a_new_cluster_votes_at_once(tmp_path: Path) -> None:
 
 def test_every_start_is_counted_and_the_record_is_checked(tmp_path: Path) -> None:
     for start in range(1, 4):
-        log = RaftLog(tmp_path, cluster_id="c", node_id="n")
+        log = RaftLog(tmp_path, cluster_id="c", node_id="n", segment_bytes=1 << 20)
         assert log.member.life.starts == start
         log.close()
     (file,) = tmp_path.glob("*.log")
@@ -260,7 +260,7 @@ def test_every_start_is_counted_and_the_record_is_checked(tmp_path: Path) -> Non
     data[data.rindex(b"[true, ")] ^= 1
     file.write_bytes(data)
     with pytest.raises(RaftLogCorruptError):
-        RaftLog(tmp_path, cluster_id="c", node_id="n")
+        RaftLog(tmp_path, cluster_id="c", node_id="n", segment_bytes=1 << 20)
 
 
 # The journal
@@ -268,7 +268,7 @@ def test_every_start_is_counted_and_the_record_is_checked(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("term", "kept"), [(2, True), (9, False)])
 def test_journal_goes_on_behind_an_installed_state(tmp_path: Path, term: int, kept: bool) -> None:
-    log = RaftLog(tmp_path, cluster_id="c", node_id="n")
+    log = RaftLog(tmp_path, cluster_id="c", node_id="n", segment_bytes=1 << 20)
     for number in range(1, 11):
         log.set_term(2, "")
         log.append(2, b"%d" % number)
@@ -279,7 +279,7 @@ def test_journal_goes_on_behind_an_installed_state(tmp_path: Path, term: int, ke
     log.append(9, b"next")
     log.sync()
     log.close()
-    again = RaftLog(tmp_path, cluster_id="c", node_id="n")
+    again = RaftLog(tmp_path, cluster_id="c", node_id="n", segment_bytes=1 << 20)
     assert again.term_at(6) == term
     assert again.last_index == (11 if kept else 7)
     assert again.read(7, 1, 100) == ([(2, b"7")] if kept else [(9, b"next")])
