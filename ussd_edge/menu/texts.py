@@ -104,7 +104,7 @@ _NOBODY = {
     Kind.REFUND: N_("No payment has this receipt."),
 }
 _REFUSED = {
-    UNKNOWN: N_("We do not know yet if it went through. Do NOT pay again now; check your balance in a few minutes."),
+    UNKNOWN: N_("We do not know yet if it went through. Do NOT pay again now: an SMS will tell you when it has."),
     NOT_APPLIED: BUSY,
     "payer_not_found": N_("This number has no Kibubu account."),
     "payer_is_payee": N_("You cannot pay yourself."),
