@@ -51,5 +51,6 @@ WORDS = {
     "rule_hold_list": "the hold-list names payer or payee",
     "rule_refuse_list": "the refuse-list names payer or payee",
     "rule_pin_cool_down": "a large amount, and the PIN was reset within the cool-down",
+    "rule_sim_cool_down": "the SIM was swapped within the cool-down, and the amount is not small",
     "rule_cap": "the amount is above the cap",
 }

@@ -24,6 +24,7 @@ from node.ledger.overlay import AMOUNT, KIND, PAYEE, PAYER, Payments, lay_over
 from node.ledger.records import BATCH_TRANSFERS_MAX, Records, TransferFlag
 from node.ledger.scoring import payments_of, words_of, write_decisions
 from node.ledger.statuses import FraudDecision
+from node.ledger.usage import SIM_SHIFT
 from node.payments.plan import HOLD_TIMEOUT_S
 from node.service.admission import Admission
 from node.service.errors import QueueFullError, UnknownOutcomeError
@@ -40,6 +41,7 @@ from node.service.limits import (
 from node.service.metrics import NodeMetrics
 from node.storage.ledger_store import LedgerStore
 
+_SECOND_NS = 1_000_000_000
 THREAD_FROM_ROWS = 256  # a round of fewer takes its features at once: a thread's wake-up costs more
 _LINKED = int(TransferFlag.LINKED) << 16
 
@@ -246,7 +248,7 @@ class TransferDesk:
     def _apply_rules(self, decided: _Decided, wanted: Payments, now_ns: int) -> None:
         rules = self._policy.rules()
         listed = self._listed(rules.lists) if rules.lists else {}
-        concerned = wanted[:, AMOUNT] >= rules.least_minor
+        concerned = _may_be_raised(rules, self._store.columns, wanted, now_ns)
         if listed:
             concerned |= np.isin(wanted[:, PAYER : PAYEE + 1], list(listed)).any(axis=1)
         for at in np.flatnonzero(concerned).tolist():
@@ -255,10 +257,23 @@ class TransferDesk:
             decision, rule = rules.decide(
                 FraudDecision(int(decided.decisions[at])), amount_minor=amount_minor,
                 created_ns=int(row[Column.CREATED_NS]), pin_set_ns=int(row[Column.PIN_SET_NS]), now_ns=now_ns,
+                sim_swapped_ns=(int(row[Column.TIER]) >> SIM_SHIFT) * _SECOND_NS,
                 listed=(*listed.get(payer, ()), *listed.get(payee, ())),
             )  # fmt: skip
             if rule is not None:
                 decided.decisions[at], decided.reasons[at] = decision, RULE_REASON_FIRST + rule
+
+
+def _may_be_raised(rules: FraudRules, columns: Int64s, wanted: Payments, now_ns: int) -> npt.NDArray[np.bool_]:
+    """Which of them the rules have to look at one by one, lists apart: few, since that takes longer than a score."""
+    amounts, payers = wanted[:, AMOUNT], wanted[:, PAYER]
+    may: npt.NDArray[np.bool_] = amounts >= (rules.cap_minor or np.iinfo(np.int64).max)
+    if bool((amounts >= rules.least_minor).any()):
+        pins_s, sims_s = columns[payers, Column.PIN_SET_NS] // _SECOND_NS, columns[payers, Column.TIER] >> SIM_SHIFT
+        now_s = now_ns // _SECOND_NS
+        may |= (amounts >= rules.pin_cool_down_from_minor) & (pins_s >= now_s - 3_600 * rules.pin_cool_down_h)
+        may |= (amounts >= rules.sim_cool_down_from_minor) & (sims_s >= now_s - 3_600 * rules.sim_cool_down_h)
+    return may
 
 
 def _give_up(future: asyncio.Future[Records]) -> None:

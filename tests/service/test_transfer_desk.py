@@ -20,6 +20,7 @@ from node.ledger.overlay import KIND, PAYER
 from node.ledger.records import SCORING_NOT_ZERO, TRANSFER, Records, TransferFlag
 from node.ledger.scoring import payments_of, words_of, write_decisions
 from node.ledger.statuses import FraudDecision, PaymentKind, Status, TransferCode
+from node.ledger.usage import SIM_SHIFT
 from node.payments.plan import HOLD_TIMEOUT_S
 from node.payments.tariffs import load_tariffs
 from node.service import transfer_desk
@@ -74,7 +75,8 @@ class Leader:
         self.node, self.people, self.sidecar = node, node.people(), Sidecar()
         self.metrics = NodeMetrics(CollectorRegistry())
         self.admission = Admission(node, self.metrics, leader_address=lambda: "", time_ns=lambda: START_NS)
-        policy = ScoringPolicy((PRINCIPAL,), SMALL_MINOR, lambda: rules or FraudRules())
+        self.rules = rules or FraudRules()
+        policy = ScoringPolicy((PRINCIPAL,), SMALL_MINOR, lambda: self.rules)
         self.desk = TransferDesk(
             node.store, self.admission, self.sidecar, self.metrics, policy,  # type: ignore[arg-type]
             listed=lambda lists: {self.people["otieno"]: lists}, time_ns=lambda: START_NS,
@@ -225,6 +227,35 @@ async def test_rules_raise_what_the_model_allows(node: OneNode) -> None:
     told = await leader.create(leader.send(1), leader.send(2, payee="till"), leader.send(3, 60_000, payee="till"))
     assert told == [(REFUSED, 0), (OK, 0), (HELD_STATUS, HELD)]
     assert int(leader.stored(3)["scoring"]) >> 24 == 200 + Rule.CAP
+
+
+@pytest.mark.parametrize(
+    ("pin_age_h", "sim_age_h", "expected"),
+    [
+        (1, 0, "held"),
+        (23, 0, "held"),
+        (25, 0, "ok"),
+        (0, 1, "refused"),
+        (0, 23, "refused"),
+        (0, 25, "ok"),
+        (1, 1, "refused"),
+    ],
+)
+async def test_cool_downs_after_a_pin_reset_and_a_sim_swap(
+    leader: Leader, pin_age_h: int, sim_age_h: int, expected: str
+) -> None:
+    """0 = it never happened."""
+    row = leader.node.store.columns[leader.people["wanjiku"]]
+    hour_ns = 3_600 * 10**9
+    row[Column.CREATED_NS] = START_NS - 100 * hour_ns
+    row[Column.PIN_SET_NS] = START_NS - pin_age_h * hour_ns if pin_age_h else row[Column.CREATED_NS]
+    row[Column.TIER] |= (START_NS // 10**9 - sim_age_h * 3_600) << SIM_SHIFT if sim_age_h else 0
+    told = {"ok": (OK, 0), "held": (HELD_STATUS, HELD), "refused": (REFUSED, 0)}
+    rules = leader.rules
+    small = min(rules.pin_cool_down_from_minor, rules.sim_cool_down_from_minor) - 100
+    large = 100_000 * (-(-max(rules.pin_cool_down_from_minor, rules.sim_cool_down_from_minor) // 100_000))
+    leader.node.fund(leader.people["wanjiku"], 2 * large, leader.people["issuance"])
+    assert await leader.create(leader.send(1, small), leader.send(2, large)) == [(OK, 0), told[expected]]
 
 
 async def test_each_row_sees_those_before_it_and_those_in_flight(leader: Leader) -> None:
