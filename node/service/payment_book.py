@@ -207,8 +207,7 @@ class PaymentBook:
         return self.parties.account(self._tariffs.ledger_of(currency), "msisdn", normalised(msisdn))
 
     def language_of(self, account: int) -> str:
-        profile = self._store.profile(account) if account else None
-        return profile.language if profile is not None else ""
+        return self.parties.language_of(account)
 
     def recent(self, account: int, count: int) -> list[payments_pb2.RecentPayment]:
         return recent_payments(self._store, self.parties, account, count) if count else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from node.ledger.columns import Column
+from node.ledger.history import Profile
 from node.payments import billers
 from node.payments.kinds import KindTerms
 from node.payments.msisdn import MsisdnError, normalise
@@ -19,8 +20,8 @@ class PaymentParties:
         self._store = store
         self._tariffs = tariffs
         self._operators: dict[int, tuple[int, int]] = {}  # ledger -> accounts of fees and of excise duty
-        self._names: dict[int, str] = {}  # for as long as no profile has changed
-        self._names_version = -1
+        self._profiles: dict[int, Profile | None] = {}  # for as long as no profile has changed
+        self._profiles_version = -1
         self._bearers: dict[int, str] = {}  # of the charge, by payee, for as long as no document has changed
         self._bearers_version = -1
         self._handles: dict[tuple[int, str, str], int] = {}  # a handle never leaves its account, so this stays true
@@ -97,21 +98,27 @@ class PaymentParties:
     def kind_of(self, account: int) -> int:
         return int(self._store.columns[account, Column.KIND])
 
+    def profile_of(self, account: int) -> Profile | None:
+        """From any thread: what another thread read before a change goes into the dictionary of before."""
+        version = self._store.profiles_version
+        if self._profiles_version != version or len(self._profiles) >= NAMES_REMEMBERED_MAX:
+            self._profiles, self._profiles_version = {}, version
+        known = self._profiles
+        if account not in known:
+            known[account] = self._store.profile(account) if account else None
+        return known[account]
+
     def name_of(self, account: int) -> str:
-        if not account:
-            return ""
-        if self._names_version != self._store.profiles_version or len(self._names) >= NAMES_REMEMBERED_MAX:
-            self._names_version = self._store.profiles_version
-            self._names.clear()
-        name = self._names.get(account)
-        if name is None:
-            profile = self._store.profile(account)
-            name = self._names[account] = profile.name if profile is not None else ""
-        return name
+        profile = self.profile_of(account)
+        return profile.name if profile is not None else ""
+
+    def language_of(self, account: int) -> str:
+        profile = self.profile_of(account)
+        return profile.language if profile is not None else ""
 
     def handle_of(self, account: int, *keys: str) -> str:
         """The first handle of one of these keys."""
-        profile = self._store.profile(account) if account else None
+        profile = self.profile_of(account)
         handles = profile.handles if profile is not None else ()
         return next((value for name, value in handles if name in keys), "")
 
