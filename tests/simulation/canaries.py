@@ -15,8 +15,9 @@ from node.consensus.contract import ProposalStatus
 from node.consensus.core import SafeRaft
 from node.consensus.messages import Append, AppendReply, Vote
 from node.consensus.seams import RaftLog as RaftLogSeam
-from node.ledger import kernel
+from node.ledger import kernel, usage
 from node.ledger.state import LedgerState
+from node.ledger.tiers import Tiers
 from node.service.admission import Admission
 from node.service.reads import ReadBarrier
 from node.storage.groups import Place, State
@@ -193,6 +194,15 @@ def _same_bytes(words: Any, i: int, _: int, others: Any, j: int, __: int) -> boo
     return bool((words[i] == others[j]).all())
 
 
+def _rows_without_day_limits(tiers: Tiers, timestamp_ns: int) -> Any:
+    since_ns, until_ns, rows = _TIER_ROWS(tiers, timestamp_ns)
+    rows[:, usage.DAY] = usage.NO_LIMIT
+    return since_ns, until_ns, rows
+
+
+_TIER_ROWS = Tiers._rows
+
+
 def _no_pending(store: LedgerStore) -> list[tuple[int, bytes]]:
     return []
 
@@ -251,6 +261,7 @@ PATCHES: dict[str, Patch] = {
     "own_clock_in_apply": _patched(LedgerState, "apply", _apply_with_own_clock),
     "checkpoint_without_pending": _patched(LedgerStore, "_waiting_pending", _no_pending),
     "checkpoint_without_a_row": _patched(LedgerDb, "write", _write_without_rows),
+    "day_limits_not_judged": _patched(Tiers, "_rows", _rows_without_day_limits),
     "held_is_another_content": _patched(kernel, "same_asked", _same_bytes),
     "snapshot_drops_suffix": _patched(RaftLog, "install", _install_without_suffix),
     "scrubber_never_looks": _patched(Scrubber, "step", lambda scrubber: 1),

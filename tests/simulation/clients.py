@@ -196,6 +196,10 @@ class Clients:
     # Before and after
 
     async def set_up(self) -> None:
+        tiers = Record("tiers", "PutDocument", requests.tiers_request())
+        await self._ask(tiers, attempts_max=200, patience_s=25.0)
+        if tiers.state != "ok":
+            return
         creation = Record("accounts", "CreateAccounts", requests.accounts_request())
         await self._ask(creation, attempts_max=200, patience_s=25.0)
         if creation.state != "ok":

@@ -73,7 +73,7 @@ class Oracles:
             self._note_payments(decoded.payments, entry.position)
             replies = replies_of(result.replies)
             for record, reply in zip(decoded.transfers.tolist(), replies, strict=True):
-                self._note_transfer(record, reply, entry.position)
+                self._note_transfer(record, reply, entry.position, result.timestamp_ns)
         for problem in self.book.compare(entry.position, store):
             self.violation(f"at {entry.position}: {problem}")
 
@@ -83,13 +83,13 @@ class Oracles:
             if first != position:
                 self.violation(f"payment {high << 64 | low:#x} is decided at {first} and again at {position}")
 
-    def _note_transfer(self, record: tuple[Any, ...], reply: Reply, position: int) -> None:
+    def _note_transfer(self, record: tuple[Any, ...], reply: Reply, position: int, timestamp_ns: int) -> None:
         number = record[1] << 64 | record[0]
         first = self._first.get(number)
         if first is None:
             self._first[number] = reply
             if reply.status in (OK, HELD_FOR_REVIEW):
-                self.book.apply(number, record, position)
+                self.book.apply(number, record, position, timestamp_ns)
         elif reply.duplicate:
             if (reply.status, reply.position, reply.offset) != (first.status, first.position, first.offset):
                 self.violation(f"transfer {number:#x}: its repetition at {position} has another outcome than the first")

@@ -16,6 +16,7 @@ from node.consensus.engine import RaftEngine
 from node.consensus.seams import InstallSnapshotNow
 from node.payments.tariffs import load_tariffs
 from node.service.admission import Admission
+from node.service.config_servicer import ConfigServicer
 from node.service.errors import ServiceError
 from node.service.expiry import Expiry
 from node.service.guard import Guard
@@ -27,6 +28,7 @@ from node.service.payment_book import PaymentBook
 from node.service.payment_desk import PaymentDesk
 from node.service.payments_servicer import PaymentsServicer
 from node.service.reads import ReadBarrier
+from node.service.tariff_book import TariffBook
 from node.service.transfer_desk import ScoringPolicy, TransferDesk
 from node.storage.damage import DAMAGE
 from node.storage.host import Host
@@ -145,6 +147,7 @@ class Process:
         self._servicers = (
             LedgerServicer(self.store, admission, barrier, guard, PIN_KEY, transfers, time_ns),
             PaymentsServicer(book, desk, barrier, guard, admission, PIN_KEY),
+            ConfigServicer(self.store, admission, barrier, guard, TariffBook(self.store, _TARIFFS), time_ns),
         )
         expiry = Expiry(WatchedConsensus(self, self.engine, "expire"), lambda: self.store.next_expiry_ns, time_ns)
         self.loop.create_task(expiry.run())

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from kibubu.config.v1 import config_pb2
 from kibubu.ledger.v1 import ledger_pb2
 from kibubu.payments.v1 import payments_pb2
 
 from node.ledger.columns import AccountFlag, AccountKind
 from node.ledger.records import REPLY, TransferFlag
+from tests.simulation.book import DAY_LIMIT_MINOR, UTC_OFFSET_S
 from tests.simulation.plan import Op
 
 KES = 404
@@ -64,6 +66,17 @@ def pack(
     )  # fmt: skip
 
 
+def tiers_request() -> config_pb2.PutDocumentRequest:
+    """A limit that some payments of a run break."""
+    body = (
+        f'[[tier]]\nnumber = 1\nname = "customers"\ncurrency = "KES"\nutc_offset_minutes = {UTC_OFFSET_S // 60}\n'
+        f"day = {DAY_LIMIT_MINOR // 100}\n"
+    )
+    return config_pb2.PutDocumentRequest(
+        request_id=(1_000).to_bytes(16, "big"), kind="tiers", body=body.encode(), author="the simulator"
+    )
+
+
 def accounts_request() -> ledger_pb2.CreateAccountsRequest:
     system = [
         ("system", "KES/issuance", AccountKind.ISSUANCE, 0),
@@ -84,6 +97,7 @@ def accounts_request() -> ledger_pb2.CreateAccountsRequest:
                 name=value,
                 handles=[ledger_pb2.Handle(key=key, value=value, ledger=KES)],
                 pin=PIN if key == "msisdn" else "",
+                tier=1 if key == "msisdn" else 0,
             )
             for number, (key, value, kind, flags) in enumerate(system + people)
         ]

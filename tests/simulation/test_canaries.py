@@ -47,6 +47,7 @@ BY_RANDOM_SCHEDULES = {
     "checkpoint_without_a_row": ("anything", 30),
     "scrubber_never_looks": ("disks", 60),
     "older_folder_accepted": ("disks", 60),
+    "day_limits_not_judged": ("anything", 30),
     "held_is_another_content": ("scoring", 30),
 }
 HERE = "tests.simulation.test_canaries"
