@@ -34,6 +34,7 @@ from node.consensus.transport import GrpcTransport
 from node.ledger.history import BrokenHistoryError
 from node.payments.tariffs import TariffError, load_tariffs
 from node.process import rest_collector
+from node.service import background
 from node.service.admin_servicer import AdminServicer
 from node.service.admission import Admission
 from node.service.airtime import PROVIDERS
@@ -231,7 +232,7 @@ class Node:
         if self._config.scrub_mib_per_s:
             scrub.start()
         expiry = Expiry(self._engine, lambda: self._store.next_expiry_ns)
-        tasks = [asyncio.create_task(work) for work in (self._watch(), expiry.run(), *self._runners)]
+        tasks = [background.start(work, self._die) for work in (self._watch(), expiry.run(), *self._runners)]
         if fraud is not None:
             tasks.append(asyncio.create_task(fraud.keep_connected()))
         await self._stopping.wait()

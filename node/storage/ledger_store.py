@@ -401,12 +401,13 @@ class LedgerStore:
     def waiting_references(self, codes: Sequence[int], *, debit_account: int = 0, held: bool = False) -> list[int]:
         """References of the pending transfers that still wait, oldest first: those of these codes, and with `held` the
         raw ones that the fraud check held; debit_account 0 = of all accounts."""
-        rows = self._state.pending_rows
-        waits = np.isin(rows[:, kernel.P_CODE], codes) | (held & (rows[:, kernel.P_CODE] >= kernel.HELD_CODE))
-        waits &= rows[:, kernel.P_STATE] == kernel.ACTIVE
-        if debit_account:
-            waits &= rows[:, kernel.P_DEBIT] == debit_account
-        return sorted(rows[waits, kernel.P_REF].tolist())
+        with self._applying:
+            rows = self._state.pending_rows
+            waits = np.isin(rows[:, kernel.P_CODE], codes) | (held & (rows[:, kernel.P_CODE] >= kernel.HELD_CODE))
+            waits &= rows[:, kernel.P_STATE] == kernel.ACTIVE
+            if debit_account:
+                waits &= rows[:, kernel.P_DEBIT] == debit_account
+            return sorted(rows[waits, kernel.P_REF].tolist())
 
     def held_chain(self, reference: int) -> HeldChain | None:
         """The raw transfers that were held together with this one; None = the fraud check did not hold it."""

@@ -6,16 +6,18 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import lmdb
 import pytest
 
 from node.consensus.contract import LogEntry
-from node.ledger.history import BrokenHistoryError
+from node.ledger.history import AppliedBatch, BrokenHistoryError
 from node.ledger.records import TransferFlag
 from node.storage.ledger_db import ForeignDataError
 from node.storage.ledger_store import LedgerStore, StoreConfig
+from node.storage.memtable import Memtable
 from tests.ledger.building import commands_entry, create, transfer, transfers_entry
 from tests.storage import applying_process
 from tests.storage.applying_process import MAP_BYTES, catch_up
@@ -234,3 +236,26 @@ def test_nodes_with_different_checkpoints_have_the_same_state_hashes(tmp_path: P
     never = open_store(tmp_path / "never", state_hash_every=4)
     write(never, moved(1_000, 10))
     assert again.state_hash_at(32) == never.state_hash_at(32) != (0, b"")
+
+
+def test_what_waits_is_told_once_its_batch_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader comes between the kernel, which has the reservation, and the memory table, which has its batch."""
+    store = opened(tmp_path)
+    found: list[int] = []
+    readers: list[threading.Thread] = []
+    add = Memtable.add
+
+    def met_by_a_reader(memtable: Memtable, batch: AppliedBatch) -> None:
+        def read() -> None:
+            found.extend(store.transfer_at(each).position for each in store.waiting_references((1_001,)))
+
+        readers.append(threading.Thread(target=read))
+        readers[-1].start()
+        readers[-1].join(0.2)  # it must wait for the entry; a reader that does not is through by now
+        add(memtable, batch)
+
+    monkeypatch.setattr(Memtable, "add", met_by_a_reader)
+    write(store, transfers_entry([transfer(1, 2, 1, 1, flags=TransferFlag.PENDING)]))
+    readers[-1].join()
+    assert found == [store.applied_position]
+    store.close()
