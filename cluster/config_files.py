@@ -14,7 +14,7 @@ UNSCORED_ALLOW_MAX_MINOR = 100_000  # KES 1,000.00
 CURRENCY = "KES"
 SERVICE_CODE = "*384*100#"
 # No gateway of a local cluster has a secret: its edge listens on loopback, and load tests use few phones.
-_GATEWAYS = ("africastalking", "safaricom", "hubtel", "arkesel", "nalo", "mtn", "infobip", "airtel", "korba")
+_GATEWAYS = ("africastalking", "safaricom", "hubtel", "arkesel", "nalo", "mtn", "infobip", "airtel", "korba", "smpp")
 _GATEWAY_STEPS_PER_SECOND_MAX = 100_000  # a measurement meets the edge, not this limit
 _HANDSET_STEPS_PER_MINUTE_MAX = 100_000
 _MAP_GIB = 64  # address space, not disk: LMDB's file grows only as far as it is used

@@ -282,6 +282,26 @@ class Korba(Wire):
         return Shown(content["message"], {2: False, 17: True}[content["ussdServiceOp"]])
 
 
+class Smpp(Wire):
+    """As the bridge passes it on."""
+
+    name = "smpp"
+
+    def _call(self, op: int, text: str) -> tuple[str, str, dict[str, Any]]:
+        content = {"session": self.session, "msisdn": self.msisdn, "code": "384", "op": op, "text": text}
+        return "POST", self.at(), {"content": json.dumps(content).encode()}
+
+    def begin(self, tail: str = "") -> tuple[str, str, dict[str, Any]]:
+        return self._call(1, f"*{self.dialled(tail)}#")
+
+    def typed(self, text: str) -> tuple[str, str, dict[str, Any]]:
+        return self._call(18, text)
+
+    def read(self, reply: httpx.Response) -> Shown:
+        content = reply.json()
+        return Shown(content["text"], content["ends"])
+
+
 WHOLE_PATH: tuple[type[Wire], ...] = (AfricasTalking, Safaricom)
-LAST_INPUT: tuple[type[Wire], ...] = (Hubtel, Arkesel, Nalo, NaloWithoutSession, Mtn, Infobip, Airtel, Korba)
+LAST_INPUT: tuple[type[Wire], ...] = (Hubtel, Arkesel, Nalo, NaloWithoutSession, Mtn, Infobip, Airtel, Korba, Smpp)
 WIRES = WHOLE_PATH + LAST_INPUT

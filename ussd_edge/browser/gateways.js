@@ -107,4 +107,14 @@ export const GATEWAYS = {
       return { text: content.message, ends: content.ussdServiceOp === 17 };
     },
   },
+  smpp: {
+    label: "SMPP",
+    call: (s, typed) => json("/ussd/smpp", {
+      session: s.id, msisdn: s.msisdn, code: s.code, text: typed ?? dialled(s), op: typed === null ? 1 : 18,
+    }),
+    read: async (answer) => {
+      const content = await answer.json();
+      return { text: content.text, ends: content.ends };
+    },
+  },
 };
