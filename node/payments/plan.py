@@ -95,7 +95,8 @@ def pack_legs(
         legs.append((payer, parties.excise, excise_minor, _EXCISE_DUTY, ledger))
     if fee.commission_minor:
         legs.append((parties.commissions, parties.agent, fee.commission_minor, _COMMISSION, ledger))
-    legs += [(leg.debit, leg.credit, leg.amount_minor, int(leg.code), leg.ledger) for leg in more]
+    if more:
+        legs += [(leg.debit, leg.credit, leg.amount_minor, int(leg.code), leg.ledger) for leg in more]
     flags = _PENDING if hold_s else 0
     reference = decided.reference
     group_lo, group_hi = split_id(decided.payment_id)

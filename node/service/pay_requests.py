@@ -12,8 +12,10 @@ from collections.abc import Callable
 from kibubu.payments.v1 import payments_pb2
 from kibubu.raft.v1 import raft_pb2
 
+from node.ledger import kernel
 from node.ledger.columns import AccountKind
 from node.ledger.history import Document
+from node.ledger.records import TransferFlag
 from node.ledger.statuses import PaymentStatus
 from node.payments.kinds import PAY_REQUEST_OF_BILLER, PAY_REQUEST_OF_TILL
 from node.payments.plan import content_hash, derived_id
@@ -121,7 +123,9 @@ class PayRequests:
         number = _number(request.pay_request_id)
         paid = self._store.lookup_transfer(derived_id(number, "paid"))
         if paid is not None and not int(paid.outcome["status"]):
-            return _State.PAY_REQUEST_STATE_PAID
+            if not int(paid.record["flags"]) & TransferFlag.PENDING:
+                return _State.PAY_REQUEST_STATE_PAID
+            return _OF_HELD[self._store.pending_end(paid.position << 16 | paid.offset)]
         if self._store.remembered(derived_id(number, "declined").to_bytes(16, "big")) is not None:
             return _State.PAY_REQUEST_STATE_DECLINED
         is_over = self._time_ns() >= request.expire_time_ns
@@ -175,7 +179,14 @@ class PayRequests:
         return draft
 
 
+_OF_HELD = {  # what an analyst's verdict made of it
+    0: _State.PAY_REQUEST_STATE_HELD,
+    kernel.POSTED: _State.PAY_REQUEST_STATE_PAID,
+    kernel.VOIDED: _State.PAY_REQUEST_STATE_DECLINED,
+    kernel.EXPIRED: _State.PAY_REQUEST_STATE_DECLINED,
+}
 _PROBLEMS = {
+    _State.PAY_REQUEST_STATE_HELD: PaymentStatus.REQUEST_ALREADY_PAID,
     _State.PAY_REQUEST_STATE_PAID: PaymentStatus.REQUEST_ALREADY_PAID,
     _State.PAY_REQUEST_STATE_DECLINED: PaymentStatus.REQUEST_WAS_DECLINED,
     _State.PAY_REQUEST_STATE_EXPIRED: PaymentStatus.REQUEST_EXPIRED,

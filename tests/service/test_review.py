@@ -409,3 +409,31 @@ async def test_a_deposit_is_watched_and_not_stopped(office: Office) -> None:
     outcome = await office.desk.decide(draft, PIN)
     assert (outcome.status_name, outcome.decision) == ("ok", FraudDecision.ALLOW_UNSCORED)
     assert office.balance("wanjiku") == (1_000_000 + AMOUNT, 0)
+
+
+@pytest.mark.parametrize(("verdict", "state"), [(RELEASE, "PAID"), (REFUSE, "DECLINED")])
+async def test_a_request_to_pay_that_is_held_is_paid_by_the_verdict(office: Office, verdict: Any, state: str) -> None:
+    """Its first leg has an id that follows from the request; the verdict finds it."""
+    requests, asked = office.book.requests, (77).to_bytes(16, "big")
+    new = requests.checked(
+        payments_pb2.RequestPaymentRequest(
+            pay_request_id=asked, merchant="123456", payer_msisdn="254712000001", amount_minor=AMOUNT, currency="KES"
+        )
+    )
+    assert isinstance(new, payments_pb2.PayRequest)
+    for command in requests.commands(new, requests.account_of(new)):
+        office.node.command(put_document=command.put_document)
+    payment = payments_pb2.Payment(
+        kind=payments_pb2.PAYMENT_KIND_PAY_REQUEST,
+        payer_msisdn="254712000001",
+        original_payment_id=asked,
+        currency="KES",
+    )
+    draft = office.book.draft(9, payment)
+    assert not isinstance(draft, PaymentStatus)
+    assert (await office.desk.decide(draft, PIN)).status_name == "held_for_review"
+    assert requests.state(new) == payments_pb2.PAY_REQUEST_STATE_HELD
+    assert (await office.decide((9).to_bytes(16, "big"), verdict)).status_name == "ok"
+    paid = AMOUNT if verdict == RELEASE else 0
+    assert (office.balance("wanjiku"), office.balance("till")) == ((1_000_000 - paid, 0), (paid, 0))
+    assert payments_pb2.PayRequestState.Name(requests.state(new)) == f"PAY_REQUEST_STATE_{state}"

@@ -78,6 +78,8 @@ def test_a_good_configuration(tmp_path: Path) -> None:
         ("[pin]", "[fraud]\nscored_codes = []\n[pin]", "fraud.scored_codes: must be 1 to 64"),
         ("[pin]", "[fraud]\nscored_codes = [2, 65536]\n[pin]", "fraud.scored_codes[1]: must be 1 to 65535"),
         ("[pin]", "[fraud]\nscored_codes = [true]\n[pin]", "fraud.scored_codes[0]: must be 1 to 65535"),
+        ("[pin]", '[airtime]\nprovider = "nobody"\n[pin]', "airtime.provider: must be one of instant, simulated"),
+        ("[pin]", "[airtime]\nprovider = 7\n[pin]", "airtime.provider: must be str"),
         ('node_id = "n3"', 'node_id = "n2"', "peers[1].node_id: 'n2' is there twice"),
         ('node_id = "n3"', 'node_id = "n1"', "peers[1].node_id: 'n1' is there twice"),
     ],

@@ -123,6 +123,8 @@ class _PayRequestStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PayRe
     PAY_REQUEST_STATE_PAID: _PayRequestState.ValueType  # 2
     PAY_REQUEST_STATE_DECLINED: _PayRequestState.ValueType  # 3
     PAY_REQUEST_STATE_EXPIRED: _PayRequestState.ValueType  # 4
+    PAY_REQUEST_STATE_HELD: _PayRequestState.ValueType  # 5
+    """the customer has paid, and an analyst decides first"""
 
 class PayRequestState(_PayRequestState, metaclass=_PayRequestStateEnumTypeWrapper): ...
 
@@ -131,6 +133,8 @@ PAY_REQUEST_STATE_OPEN: PayRequestState.ValueType  # 1
 PAY_REQUEST_STATE_PAID: PayRequestState.ValueType  # 2
 PAY_REQUEST_STATE_DECLINED: PayRequestState.ValueType  # 3
 PAY_REQUEST_STATE_EXPIRED: PayRequestState.ValueType  # 4
+PAY_REQUEST_STATE_HELD: PayRequestState.ValueType  # 5
+"""the customer has paid, and an analyst decides first"""
 Global___PayRequestState: _TypeAlias = PayRequestState  # noqa: Y015
 
 @_typing.final
