@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from kibubu.fraud.v1 import fraud_pb2, fraud_pb2_grpc
 
-from cluster import config_files, rolling
+from cluster import rolling
 from cluster.bench.measured import Measured
 from cluster.bench.people import People, Size, make_people
 from cluster.bench.run import Pace, check_books, measure_one
@@ -108,14 +108,15 @@ def _request(layout: Layout, stub: Any, rows: int) -> fraud_pb2.ScoreRequest:
 def _turns(layout: Layout, caller: Caller, people: People, pace: Pace, say: Say) -> Turns:
     rows: dict[bool, list[Measured]] = {True: [], False: []}
     once = Pace(pace.seconds, 1, pace.warm_up_s)
+    texts = {node_id: layout.config_file(node_id).read_text(encoding="utf-8") for node_id in layout.node_ids}
     try:
         for turn in range(pace.repeats):
             for on in (True, False) if turn % 2 == 0 else (False, True):  # so that neither is always the later one
-                _switch(layout, caller, on=on)
+                _switch(layout, caller, texts, on=on)
                 say("with the fraud check:" if on else "without it:")
                 rows[on].append(measure_one(layout, caller, _ON if on else _OFF, people, once, say))
     finally:
-        _switch(layout, caller, on=True)
+        _switch(layout, caller, texts, on=True)
     decided: dict[str, int] = {}
     for row in rows[True]:
         for name, count in row.others.items():
@@ -125,12 +126,12 @@ def _turns(layout: Layout, caller: Caller, people: People, pace: Pace, say: Say)
     return Turns(speeds[0], speeds[1], costs[0], costs[1], decided)
 
 
-def _switch(layout: Layout, caller: Caller, *, on: bool) -> None:
+def _switch(layout: Layout, caller: Caller, texts: dict[str, str], *, on: bool) -> None:
     """A node without the sidecar's address does not score, which its records say. Nothing happens where nothing
-    changes."""
+    changes. `texts`: the nodes' configuration with it."""
     changed = []
-    for node_id in layout.node_ids:
-        path, text = layout.config_file(node_id), config_files.node_config(layout, node_id)
+    for node_id, text in texts.items():
+        path = layout.config_file(node_id)
         wanted = text if on else re.sub(r"^\[fraud\]\n(?:.+\n)*", "", text, flags=re.MULTILINE)
         if path.read_text(encoding="utf-8") != wanted:
             path.write_text(wanted, encoding="utf-8")

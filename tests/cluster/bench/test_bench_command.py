@@ -27,6 +27,7 @@ def bench(tmp_path: Path, *arguments: str) -> tuple[int, str]:
         (["--table", "--quick"], "--table, --quick and --grid: choose one of them"),
         (["--peer", "postgresql", "--overload"], "--peer and --overload: choose one of them"),
         (["--compare", "a", "b", "--restart"], "--compare and --restart: choose one of them"),
+        (["--fraud-cost", "--overload"], "--overload and --fraud-cost: choose one of them"),
         (["--only", "nonsense"], "--only 'nonsense': no setting has this in its name"),
         (["--only", "nonsense", "--peer", "postgresql"], "--only 'nonsense': no setting has this in its name"),
         (["--only", "ussd", "--overload"], "--overload: none of the chosen settings can be overloaded"),

@@ -13,6 +13,7 @@ import pytest
 
 from cluster import config_files, lifecycle, processes
 from cluster.bench import unary
+from cluster.bench.fraud_cost import ROWS, measure_fraud_cost
 from cluster.bench.measured import Measured
 from cluster.bench.meters import CLIENT, FOLLOWERS, LEADER
 from cluster.bench.people import Size
@@ -63,6 +64,19 @@ def test_every_kind_of_load_is_measured_with_a_filled_ledger_and_after_a_kill(la
         status = node_status(caller, layout.api_address(find_leader(caller, layout)))
     assert status is not None
     assert status.transfers_total >= STORED + sum(_transfers(row, pace) for row in found.rows)
+
+
+def test_the_cost_of_the_fraud_check_is_measured_with_it_and_without(layout: Layout) -> None:
+    before = {node_id: layout.config_file(node_id).read_text(encoding="utf-8") for node_id in layout.node_ids}
+    said: list[str] = []
+    calls, turns = measure_fraud_cost(layout, Pace(0.3, 1, warm_up_s=0.3), Size(200, customers=60), said.append)
+    assert [one.rows for one in calls] == list(ROWS)
+    assert all(0 < one.p50_ms <= one.p99_ms for one in calls)
+    assert min(turns.on_per_second, turns.off_per_second, turns.on_cpu_us, turns.off_cpu_us) > 0
+    assert turns.decided["decided: allow"] > 0
+    assert any("payments batch 1 clients 256 fraud off" in line for line in said)
+    assert any("of the throughput (target: 0.95)" in line for line in said)
+    assert before == {node_id: layout.config_file(node_id).read_text(encoding="utf-8") for node_id in layout.node_ids}
 
 
 def _transfers(row: Measured, pace: Pace) -> float:
