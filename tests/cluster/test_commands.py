@@ -54,7 +54,7 @@ def test_bench_pays_with_fraud_fees_and_pin_in_the_path(tmp_path: Path) -> None:
     (written,) = (tmp_path / "bench-results").glob("*.json")
     (row,) = json.loads(written.read_text(encoding="utf-8"))["results"]
     assert row["setting"]["fraud_in_path"]
-    assert row["others"] == {}  # each was scored, and allowed
+    assert set(row["others"]) == {"decided: allow"}  # each was scored, and allowed
     assert row["per_second"]["median"] > 0, row["others"]
 
 
