@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from kibubu_client.leader import LeaderCaller
 BODY_BYTES_MAX = 16 * 1_024
 QUEUE_SIZE = 100
 LEDGER_DEADLINE_S = 15.0  # a leader that is just being elected is waited for
+_log = logging.getLogger("kibubu.review")
 _CSS = (Path(__file__).parent / "page.css").read_bytes()
 _HEADERS = (
     (b"cache-control", b"no-store"),
@@ -121,6 +123,7 @@ class ReviewApp:
         except RefusedError as error:
             return Reply(error.status, pages.error(error.status, str(error), who))
         except KibubuError as error:
+            _log.warning("the ledger did not answer: %s: %s", type(error).__name__, error)
             told = f"{error} Nothing is lost: look again before you decide again."
             return Reply(503, pages.error(503, told, who))
 
