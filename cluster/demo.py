@@ -113,7 +113,10 @@ def _put_rate(caller: Caller, pair: str, body: bytes) -> None:
 
 
 def _put_tiers(caller: Caller) -> None:
-    """The sample, unless an operator has put others."""
+    """The sample, unless an operator has put others, to which it need not fit."""
+    wanted = config_pb2.ListDocumentsRequest(kind="tiers", page_size=1)
+    if caller.leader(lambda c: config_pb2_grpc.ConfigServiceStub(c).ListDocuments, wanted).documents:
+        return
     put = config_pb2.PutDocumentRequest(
         request_id=fixed_id("tiers"), kind="tiers", body=TIERS_FILE.read_bytes(), author="kibubu up", replaces_version=0
     )

@@ -214,11 +214,14 @@ class LedgerDb:
     def batch(self, position: int) -> bytes | None:
         return self._get("batches", _key(position))
 
-    def from_batch(self, position: int, take: Callable[[OpenBatch], T]) -> T | None:
-        """What `take` copies out of a stored batch, of which nothing else is copied: it may hold thousands."""
+    def from_batch(self, position: int, take: Callable[[OpenBatch], T]) -> T:
+        """What `take` copies out of a stored batch, of which nothing else is copied: it may hold thousands. Raises
+        BrokenHistoryError where none is stored."""
         with self._env.begin(buffers=True, db=self._db["batches"]) as txn:
             value = txn.get(_key(position))
-            return None if value is None else take(open_batch(decode_batch(self._unsealed_batch(position, value))))
+            if value is None:
+                raise BrokenHistoryError(f"no batch is stored at {position}, though a reference leads there")
+            return take(open_batch(decode_batch(self._unsealed_batch(position, value))))
 
     def _unsealed_batch(self, position: int, value: Any) -> Any:
         """Its checksum costs more than one transfer of thousands in it: it is computed at the first read only, and the

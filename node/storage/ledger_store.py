@@ -320,10 +320,7 @@ class LedgerStore:
             batch = memtable.batches.get(position)
             if batch is not None:
                 return take(open_batch(batch), offset)
-        taken = self._db.from_batch(position, lambda opened: take(opened, offset))
-        if taken is None:
-            raise BrokenHistoryError(f"no batch is stored at {position}, though a reference leads there")
-        return taken
+        return self._db.from_batch(position, lambda opened: take(opened, offset))
 
     def first_seen(self, reference: int) -> FirstSeen:
         return self._copied(reference, first_seen_in)

@@ -142,4 +142,4 @@ def test_no_state_after_a_crash_of_an_installation_is_bad(installing: list[Step]
 def test_an_installation_that_is_not_synced_is_found(installing: list[Step], tmp_path: Path, unsynced: str) -> None:
     lying = [step for step in installing if step.kind is not Kind.SYNC or step.path != unsynced]
     assert len(lying) < len(installing)
-    assert install_images.judge(lying, tmp_path / "image", every=2, until_bad=True).bad
+    assert install_images.judge(lying, tmp_path / "image", every=1, until_bad=True).bad

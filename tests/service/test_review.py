@@ -172,6 +172,8 @@ async def test_the_queue_shows_who_waits_and_why(office: Office) -> None:
     assert (held.amount_minor, held.currency, held.decision) == (AMOUNT, "KES", FraudDecision.HOLD_UNSCORED)
     assert held.expire_time_ns - held.held_time_ns == HOLD_TIMEOUT_S * 10**9
     assert held.state == review_pb2.REVIEW_STATE_WAITING
+    office.node.store.checkpoint(wait=True)
+    assert await office.queue(2) == answer  # read from disk by now, the same
 
 
 async def test_a_release_moves_the_money_and_the_fee_once(office: Office) -> None:

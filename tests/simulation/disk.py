@@ -109,15 +109,23 @@ class SimDisk:
         """Of a node that does not run."""
         return DiskCopy(
             {name: self.contents(name) for name in self.files},
-            {name: folder.inner.contents() for name, folder in self.folders.items()},
+            {name: self._files_in(name) for name in self.folders},
         )
+
+    def _files_in(self, name: str) -> dict[str, bytes]:
+        inner = self.folders[name].inner
+        assert isinstance(inner, MemoryFolder)
+        return inner.contents()
+
+    def _folder_with(self, name: str, files: dict[str, bytes]) -> Folder:
+        return MemoryFolder(files)
 
     def put_back(self, copy: DiskCopy) -> None:
         self.wipe()
         for name, contents in copy.environments.items():
             self.replace(name, contents)
         for name, files in copy.folders.items():
-            self.folders[name] = SimFolder(self, name, MemoryFolder(files))
+            self.folders[name] = SimFolder(self, name, self._folder_with(name, files))
 
     def wipe(self) -> None:
         self.files.clear()

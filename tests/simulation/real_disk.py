@@ -52,6 +52,15 @@ class RealDisk(SimDisk):
         path.mkdir(parents=True, exist_ok=True)
         return SystemFolder(path)
 
+    def _files_in(self, name: str) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (self._folder / name).iterdir()}
+
+    def _folder_with(self, name: str, files: dict[str, bytes]) -> Folder:
+        folder = self._new_folder(name)
+        for file, data in files.items():
+            (self._folder / name / file).write_bytes(data)
+        return folder
+
     def contents(self, name: str) -> Contents:
         env = self._open[name]
         with env.begin() as txn, txn.cursor() as names:
