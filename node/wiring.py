@@ -274,15 +274,7 @@ class Node:
         self._runners = [VoucherPayer(self._engine, self._store, book, desk).run()]
         if provider is not None:
             self._runners.append(AirtimeRunner(self._engine, self._store, book, admission, provider()).run())
-        self._registry.register(
-            EngineCollector(
-                self._engine.status,
-                lambda: self._store.transfers_by_kind_and_outcome,
-                lambda: self._store.accounts_total,
-                lambda: admission.queue_length + transfers.queue_length,
-                lambda: desk.queue_length,
-            )
-        )
+        self._collect(lambda: admission.queue_length + transfers.queue_length, lambda: desk.queue_length)
         server = grpc.aio.server(options=server_options())
         services: Any = RoleChecks(server)  # stands for the server while services are added
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
@@ -307,6 +299,25 @@ class Node:
         reader = FeedReader(self._store, PaymentBook(self._store, self._tariffs, self._pin_key))
         self._feed = FeedServicer(self._store, reader, self._applied, self._engine, guard)
         feed_pb2_grpc.add_FeedServiceServicer_to_server(self._feed, services)
+        self._add_operations(services, guard, admission)
+        self._listen(server)
+        return server, fraud
+
+    def _collect(self, queued_transfers: Callable[[], int], queued_payments: Callable[[], int]) -> None:
+        """What is counted elsewhere, and read when Prometheus asks."""
+        self._registry.register(
+            EngineCollector(
+                self._engine.status,
+                lambda: self._store.transfers_by_kind_and_outcome,
+                lambda: self._store.accounts_total,
+                queued_transfers,
+                queued_payments,
+            )
+        )
+
+    def _add_operations(self, services: Any, guard: Guard, admission: Admission) -> None:
+        """Status and verification, health, reflection: what a node is operated by."""
+        config = self._config
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
             AdminServicer(
                 config,
@@ -324,10 +335,12 @@ class Node:
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
             reflection.aio.ReflectionServicer(_service_names()), services
         )
+
+    def _listen(self, server: grpc.aio.Server) -> None:
+        config = self._config
         credentials = load_server_credentials(config.tls.ca, config.tls.cert, config.tls.key)
         if server.add_secure_port(config.api_address, credentials) == 0:
             raise OSError(f"listen.api: cannot listen on {config.api_address}")
-        return server, fraud
 
     async def _watch(self) -> None:
         """Once a second: the rate for the status table, and health, which is SERVING while a leader is known."""

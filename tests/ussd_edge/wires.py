@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -22,7 +23,7 @@ class Shown:
 
 
 @dataclass
-class Wire:
+class Wire(ABC):
     """One session of one phone. `code` is dialled; `tail` behind it makes it a direct dial."""
 
     msisdn: str = "254712000001"
@@ -30,14 +31,14 @@ class Wire:
     sent: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     name = ""
 
-    def begin(self, tail: str = "") -> tuple[str, str, dict[str, Any]]:
-        raise NotImplementedError
+    @abstractmethod
+    def begin(self, tail: str = "") -> tuple[str, str, dict[str, Any]]: ...
 
-    def typed(self, text: str) -> tuple[str, str, dict[str, Any]]:
-        raise NotImplementedError
+    @abstractmethod
+    def typed(self, text: str) -> tuple[str, str, dict[str, Any]]: ...
 
-    def read(self, reply: httpx.Response) -> Shown:
-        raise NotImplementedError
+    @abstractmethod
+    def read(self, reply: httpx.Response) -> Shown: ...
 
     def at(self, path: str = "") -> str:
         return f"/ussd/{self.name}{path}"
