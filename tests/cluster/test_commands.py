@@ -47,6 +47,7 @@ def test_bench_measures_writes_and_cleans_up(tmp_path: Path) -> None:
         assert row["cpu_us_each"]["median"] > 0
     assert rows[0]["others"] == {}
     assert rows[1]["others"]["decided: allow"] > 0
+    assert list((tmp_path / "bench-results").glob("*.png")) != []
     assert list((tmp_path / "temporary").iterdir()) == []
     assert left_over(tmp_path) == []
 
@@ -57,8 +58,8 @@ def test_bench_pays_with_fraud_fees_and_pin_in_the_path(tmp_path: Path) -> None:
     (written,) = (tmp_path / "bench-results").glob("*.json")
     (row,) = json.loads(written.read_text(encoding="utf-8"))["results"]
     assert row["setting"]["fraud_in_path"]
-    # Scored and allowed, whatever a busy machine leaves to the stated policy; nothing is held or refused.
-    assert row["others"]["decided: allow"] > 0
+    # Scored and allowed, but for what a busy machine leaves to the stated policy; nothing is held or refused.
+    assert row["others"]["decided: allow"] > 9 * row["others"].get("decided: allow_unscored", 0)
     assert set(row["others"]) <= {"decided: allow", "decided: allow_unscored", "sidecar: deadline_exceeded"}
     assert row["per_second"]["median"] > 0, row["others"]
 
